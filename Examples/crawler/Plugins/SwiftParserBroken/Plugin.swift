@@ -1,0 +1,16 @@
+public import CReloadPlugin
+import ReloadPlugin
+import SwiftParser
+
+/// A version that must not get into service: its self test fails.
+private struct SiteParser: PageParser {
+    static let version = "3.2.0"
+    static let titleStyle = TitleStyle.lost
+}
+
+// swift-format-ignore: AlwaysUseLowerCamelCase
+/// What the service looks up in this library; the compiler compares it with the C header.
+@implementation @c
+public func reload_plugin_entry(_ host: UInt32) -> UnsafePointer<reload_plugin>? {
+    unsafe exportPlugin(SiteParser.self, host: host)
+}

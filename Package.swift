@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+    name: "swift-reload-agent",
+    products: [
+        .library(name: "Reloading", targets: ["Reloading"]),
+        .library(name: "ReloadPlugin", targets: ["ReloadPlugin"]),
+        .library(name: "CReloadPlugin", targets: ["CReloadPlugin"]),
+        .executable(name: "reloadctl", targets: ["reloadctl"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-crypto", "3.0.0"..<"5.0.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CRabbitMQ",
+            pkgConfig: "librabbitmq",
+            providers: [.apt(["librabbitmq-dev"]), .yum(["librabbitmq-devel"])]
+        ),
+        .target(name: "CReloadAMQP", dependencies: ["CRabbitMQ"]),
+        .target(name: "CReloadPlugin"),
+        .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
+        .target(name: "ReloadPlugin", dependencies: ["CReloadPlugin"]),
+        .target(
+            name: "ReloadCore",
+            dependencies: [
+                "CReloadHost", "CReloadPlugin", "Yams",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ]
+        ),
+        .target(
+            name: "ReloadAMQP",
+            dependencies: [
+                "CReloadAMQP", "ReloadCore",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ]
+        ),
+        .target(
+            name: "Reloading",
+            dependencies: [
+                "ReloadAMQP", "ReloadCore",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+        .executableTarget(
+            name: "reloadctl",
+            dependencies: [
+                "ReloadAMQP", "ReloadCore",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
+        .testTarget(
+            name: "ReloadCoreTests",
+            dependencies: ["ReloadCore", .product(name: "Logging", package: "swift-log")]
+        ),
+        .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP"]),
+        .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: [
+                "ReloadAMQP", "ReloadCore", "Reloading",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ]
+        ),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu11
+)
+
+let cTargets: Set = ["CReloadAMQP", "CReloadPlugin", "CReloadHost"]
+for target in package.targets where target.type != .system && !cTargets.contains(target.name) {
+    target.swiftSettings = [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .strictMemorySafety(),
+        .treatAllWarnings(as: .error),
+    ]
+}

@@ -1,0 +1,57 @@
+/* What the files of this shim share. */
+#ifndef CRELOAD_CONNECTION_H
+#define CRELOAD_CONNECTION_H
+
+#include "CReloadAMQP.h"
+
+#include "../CRabbitMQ/shim.h"
+
+#define MAX_ENTRIES 64
+
+typedef enum assembly { EXPECT_METHOD, EXPECT_HEADER, EXPECT_BODY } assembly;
+
+struct creload_connection {
+    amqp_connection_state_t state;
+    bool alive;                  /* logged in, and neither side has closed */
+    amqp_channel_t channel;      /* the open channel; 0 when there is none */
+    amqp_channel_t last_channel; /* numbers are not used again: frames of a closed channel may still be on their way */
+    bool confirming;
+    uint64_t published; /* messages sent since confirm.select */
+
+    creload_error error;
+    char text[512];
+
+    /* What creload_add_... and creload_set_... collected; its strings live in `outgoing`. */
+    amqp_pool_t outgoing;
+    amqp_table_entry_t entries[MAX_ENTRIES];
+    amqp_basic_properties_t properties;
+    size_t properties_size; /* upper bound of their encoded form */
+    const char *unusable;
+
+    /* The message that is arriving, or the event that was returned last. */
+    assembly expecting;
+    uint64_t body_limit;
+    creload_event event;
+    creload_event connection_event; /* of channel 0, which may speak in the middle of a message */
+    amqp_table_t headers;
+    /* A message of one frame is used where librabbitmq put it. Of a longer one, method and header are copied into
+       `detached`, so that librabbitmq's buffers can be given back after each fragment. */
+    amqp_pool_t detached;
+    bool is_detached;
+    uint8_t *body;
+    uint64_t received;
+};
+
+/* Each records the failure and returns -1. */
+int creload_fail_library(creload_connection *connection, const char *operation, int status);
+int creload_fail(creload_connection *connection, creload_origin origin, const char *operation, const char *text);
+/* Answers and records connection.close or channel.close. */
+int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
+/* 0 when the connection and its channel can be used. */
+int creload_require_channel(creload_connection *connection, const char *operation);
+/* Empties what was collected for the next call. */
+void creload_clear_outgoing(creload_connection *connection);
+/* Gives back the memory of the last event. */
+void creload_release_event(creload_connection *connection);
+
+#endif

@@ -1,0 +1,190 @@
+/*
+ * One AMQP 0-9-1 connection with one open channel, over librabbitmq, written to be called from Swift.
+ *
+ * librabbitmq cannot be used from Swift as it is: its login functions are C-variadic, its results are unions, and its
+ * message functions block without limit. This shim adds what is missing and nothing more.
+ *
+ * Threads: none of these functions may run at the same time as another on the same connection.
+ * Results: 0 is success, -1 a failure that creload_last_error() describes. Strings in are UTF-8 and need to live only
+ * during the call; pointers out live until the next call on the same connection.
+ */
+#ifndef CRELOAD_AMQP_H
+#define CRELOAD_AMQP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#define CRELOAD_ENUM __attribute__((enum_extensibility(closed)))
+#define CRELOAD_NULLABLE _Nullable
+#else
+#define CRELOAD_ENUM
+#define CRELOAD_NULLABLE
+#endif
+
+/* Opaque, so that librabbitmq's own types stay out of Swift. */
+typedef struct creload_connection creload_connection;
+
+/* Who found the failure; librabbitmq spreads this over three result types. */
+typedef enum CRELOAD_ENUM creload_origin {
+    CRELOAD_ORIGIN_LIBRARY = 1,    /* librabbitmq: socket, timeouts, heartbeats, undecodable data */
+    CRELOAD_ORIGIN_CONNECTION = 2, /* the broker closed the connection, which was answered; or it is closed already */
+    CRELOAD_ORIGIN_CHANNEL = 3,    /* the broker closed the channel, which was answered; or it is closed already */
+    CRELOAD_ORIGIN_PROTOCOL = 4,   /* the broker sent frames in an order that AMQP does not allow */
+    CRELOAD_ORIGIN_SHIM = 5,       /* a message or argument that cannot be sent; nothing was */
+} creload_origin;
+
+/* Everything that is known about the last failure. */
+typedef struct creload_error {
+    creload_origin origin;
+    int32_t library_code;  /* amqp_status_enum, 0 when the library did not fail */
+    uint16_t reply_code;   /* AMQP reply code of the broker's close, else 0 */
+    const char *operation; /* the AMQP method or step that failed, such as "queue.declare" */
+    const char *text;      /* the broker's reply text, or the library's or the shim's sentence */
+} creload_error;
+
+/* A slice; `bytes` is NULL when the value is absent. */
+typedef struct creload_bytes {
+    const uint8_t *CRELOAD_NULLABLE bytes;
+    size_t count;
+} creload_bytes;
+
+/* The string properties of basic messages that the protocol uses. */
+typedef enum CRELOAD_ENUM creload_property {
+    CRELOAD_CONTENT_TYPE = 0,
+    CRELOAD_TYPE = 1,
+    CRELOAD_MESSAGE_ID = 2,
+    CRELOAD_CORRELATION_ID = 3,
+    CRELOAD_REPLY_TO = 4,
+    CRELOAD_APP_ID = 5,
+    CRELOAD_USER_ID = 6,
+    CRELOAD_EXPIRATION = 7,
+} creload_property;
+
+typedef enum CRELOAD_ENUM creload_event_kind {
+    CRELOAD_EVENT_NOTHING = 0, /* all that has arrived is handled */
+    CRELOAD_EVENT_DELIVERY = 1,
+    CRELOAD_EVENT_RETURNED = 2,  /* a mandatory message that no queue took; its confirm follows */
+    CRELOAD_EVENT_CONFIRMED = 3, /* basic.ack of the broker */
+    CRELOAD_EVENT_REFUSED = 4,   /* basic.nack of the broker */
+    CRELOAD_EVENT_CANCELLED = 5, /* the broker ended the consumer, for example because its queue was deleted */
+    CRELOAD_EVENT_BLOCKED = 6,
+    CRELOAD_EVENT_UNBLOCKED = 7,
+} creload_event_kind;
+
+/* One thing that the broker said. */
+typedef struct creload_event {
+    creload_event_kind kind;
+    uint64_t tag;       /* delivery tag, or the sequence number of a confirm */
+    bool multiple;      /* a confirm for `tag` and all before it */
+    bool redelivered;
+    bool oversized;     /* the body was over the limit; its bytes were skipped, never stored */
+    bool has_timestamp;
+    uint64_t timestamp; /* seconds since 1970 */
+    uint64_t body_size; /* bytes on the wire */
+    creload_bytes body;
+    creload_bytes exchange;
+    creload_bytes routing_key;
+    creload_bytes consumer_tag;
+    creload_bytes content_type, type, message_id, correlation_id, reply_to, app_id, user_id, expiration;
+    uint16_t reply_code;  /* of a returned message */
+    creload_bytes reason; /* reply text of a returned message, or why the connection is blocked */
+    int32_t header_count;
+} creload_event;
+
+typedef enum CRELOAD_ENUM creload_value_kind {
+    CRELOAD_VALUE_STRING = 0,
+    CRELOAD_VALUE_INTEGER = 1,
+    CRELOAD_VALUE_BOOL = 2,
+    CRELOAD_VALUE_OTHER = 3, /* nested tables, arrays, floating point, decimals, nothing, integers over INT64_MAX */
+} creload_value_kind;
+
+typedef struct creload_header {
+    creload_bytes name;
+    creload_value_kind kind;
+    creload_bytes string;
+    int64_t integer; /* also the bool, and a timestamp's seconds */
+} creload_header;
+
+/* An unconnected connection; NULL only without memory. Swift frees it with creload_free() in one place. */
+creload_connection *CRELOAD_NULLABLE creload_new(uint64_t body_limit);
+/* Closes the socket, without a word to the broker, and frees everything. */
+void creload_free(creload_connection *connection);
+
+/* Resolves `host` and connects within `timeout_ms` (the look-up itself has the resolver's own limits).
+   `stuck_ms` becomes TCP_USER_TIMEOUT: librabbitmq's write path can otherwise wait for ever on a broker that no longer
+   reads. Keepalive is off, because heartbeats do its work. */
+int creload_connect(creload_connection *connection, const char *host, int32_t port, int32_t timeout_ms,
+                    int32_t stuck_ms);
+/* Logs in with PLAIN and opens a channel. The capabilities that amqp_login() never announces are announced here; without
+   them a broker drops a consumer silently. `rpc_timeout_ms` bounds every later call that waits for an answer. */
+int creload_login(creload_connection *connection, const char *virtual_host, const char *user, const char *password,
+                  const char *connection_name, int32_t heartbeat_seconds, int32_t handshake_timeout_ms,
+                  int32_t rpc_timeout_ms);
+/* Opens a new channel in place of one that the broker closed. */
+int creload_open_channel(creload_connection *connection);
+/* Says connection.close and waits at most `timeout_ms` for the answer. */
+int creload_close(creload_connection *connection, int32_t timeout_ms);
+
+/* The socket for poll(), -1 when there is none. */
+int creload_socket(const creload_connection *connection);
+/* The heartbeat in seconds that both sides agreed on; 0 means none. */
+int32_t creload_heartbeat(const creload_connection *connection);
+/* Whether creload_next() has work that poll() on the socket would not show, because an earlier call read it. */
+bool creload_has_pending(const creload_connection *connection);
+/* What the last function that returned -1 or NULL complained of. */
+const creload_error *creload_last_error(const creload_connection *connection);
+
+/* These fill the argument table, or the headers, of the next declare, bind, consume or publish call, which empties it. */
+void creload_add_string(creload_connection *connection, const char *name, const char *value, size_t count);
+void creload_add_integer(creload_connection *connection, const char *name, int64_t value);
+void creload_add_bool(creload_connection *connection, const char *name, bool value);
+void creload_add_timestamp(creload_connection *connection, const char *name, uint64_t seconds);
+/* Sets one property of the next published message. */
+void creload_set_property(creload_connection *connection, creload_property property, const char *value, size_t count);
+void creload_set_timestamp(creload_connection *connection, uint64_t seconds);
+
+int creload_declare_exchange(creload_connection *connection, const char *name, const char *type, bool passive,
+                             bool durable);
+/* An empty `name` asks for one made by the broker; the name comes back in `declared`. */
+int creload_declare_queue(creload_connection *connection, const char *name, bool passive, bool durable, bool exclusive,
+                          bool auto_delete, creload_bytes *declared, uint32_t *messages, uint32_t *consumers);
+int creload_bind(creload_connection *connection, const char *queue, const char *exchange, const char *routing_key);
+int creload_qos(creload_connection *connection, uint16_t prefetch);
+/* The consumer's tag is made by the broker and comes back in `consumer_tag`. */
+int creload_consume(creload_connection *connection, const char *queue, bool no_ack, bool exclusive,
+                    creload_bytes *consumer_tag);
+int creload_cancel(creload_connection *connection, const char *consumer_tag);
+int creload_select_confirms(creload_connection *connection);
+
+/* Sends one message; `sequence` is its number for confirms. Not amqp_basic_publish(): when a heartbeat is overdue, that
+   function waits for ever for a byte from the broker. */
+int creload_publish(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
+                    bool persistent, const uint8_t *CRELOAD_NULLABLE body, size_t count, uint64_t *sequence);
+int creload_ack(creload_connection *connection, uint64_t tag, bool multiple);
+int creload_reject(creload_connection *connection, uint64_t tag, bool requeue);
+
+/* The next thing that the broker said, without waiting; NULL is a failure. It also sends a heartbeat that is due and
+   notices when the broker's are missing, so it must be called at least once in half a heartbeat.
+   amqp_consume_message() and amqp_read_message() are not used: they block in the middle of a message. */
+const creload_event *CRELOAD_NULLABLE creload_next(creload_connection *connection);
+/* Header number `index` of the event that creload_next() returned last. */
+creload_header creload_event_header(const creload_connection *connection, int32_t index);
+
+/* An eventfd, with which another thread ends a poll(); Swift's C library module does not have it. -1 when the process has
+   no descriptor left. It is closed with close(). */
+int creload_wake_open(void);
+/* Makes it readable; from any thread. */
+void creload_wake_signal(int descriptor);
+/* Makes it unreadable again. */
+void creload_wake_clear(int descriptor);
+/* Names the calling thread, with at most 15 characters; a GNU function that Swift's C library module does not have. */
+void creload_name_thread(const char *name);
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * What the host side of the plugin ABI needs from C: opening and proving a library the same way in the service and in the
+ * process that vets it, and starting that process.
+ */
+#ifndef CRELOAD_HOST_H
+#define CRELOAD_HOST_H
+
+#include "CReloadPlugin.h"
+#include <stdbool.h>
+
+#pragma clang assume_nonnull begin
+
+/* How far a candidate came; the first step that failed names the failure. */
+typedef enum creload_step {
+    CRELOAD_STEP_NONE = 0,
+    CRELOAD_STEP_OPEN,      /* dlopen; the text is dlerror's */
+    CRELOAD_STEP_ENTRY,     /* no reload_plugin_entry, or it returned NULL */
+    CRELOAD_STEP_ABI,       /* another ABI, or a table too small to be one */
+    CRELOAD_STEP_CREATE,
+    CRELOAD_STEP_SELF_TEST,
+    CRELOAD_STEP_DONE,
+} creload_step;
+
+typedef struct creload_failure {
+    creload_step step;
+    int32_t status; /* what the plugin's function returned */
+    char text[1024]; /* UTF-8 as far as the plugin keeps to it, NUL at the end */
+} creload_failure;
+
+/* An opened plugin with its one instance. */
+typedef struct creload_loaded {
+    void *_Nullable library;
+    const reload_plugin *_Nullable table;
+    void *_Nullable instance;
+} creload_loaded;
+
+/* Opens `path` (RTLD_NOW | RTLD_LOCAL, with RTLD_NODELETE when `keep_mapped`), checks the table and makes the instance.
+   False leaves nothing open that could be closed. One C function, because the vetting process must do to the letter what
+   the service does, and runs before Swift's main. */
+bool creload_load(const char *path, bool keep_mapped, creload_loaded *loaded, creload_failure *failure);
+/* The plugin's own proof. */
+bool creload_self_test(const creload_loaded *loaded, creload_failure *failure);
+/* Destroys the instance and closes the library; a library opened with `keep_mapped` stays mapped. */
+void creload_unload(creload_loaded *loaded);
+
+typedef enum creload_verdict {
+    CRELOAD_VERDICT_PASSED = 0,
+    CRELOAD_VERDICT_FAILED,      /* the candidate failed at `failure.step` */
+    CRELOAD_VERDICT_CRASHED,     /* ended by signal `detail` */
+    CRELOAD_VERDICT_EXITED,      /* called exit(`detail`) before its self test was over */
+    CRELOAD_VERDICT_TIMED_OUT,
+    CRELOAD_VERDICT_UNAVAILABLE, /* the process could not be started; `detail` is the error number, or 0 when this code
+                                    is not part of the main executable */
+} creload_verdict;
+
+typedef struct creload_vetting {
+    creload_verdict verdict;
+    int32_t detail;
+    creload_failure failure;
+    char output[2048]; /* the last bytes the candidate wrote to standard output and error, NUL at the end */
+} creload_vetting;
+
+/* Tries `path` in a process of its own: the service's executable is started again, and a constructor that runs before
+   `main` sees the request, opens the library, creates an instance, runs the self test and ends the process. The verdict
+   counts only with the nonce that process was given. Blocks for at most `timeout_milliseconds`. */
+void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting);
+
+#pragma clang assume_nonnull end
+
+#endif

@@ -1,0 +1,348 @@
+internal import CReloadAMQP
+package import ReloadCore
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Musl
+#endif
+
+/// One connection with one channel, for one thread.
+///
+/// It is neither copyable nor sendable, so the compiler keeps librabbitmq's rule of one thread for each connection. Any
+/// thrown error with ``BrokerError/isChannelOnly`` leaves the connection usable after ``reopenChannel()``; after any other
+/// one the connection is dead. A program with one thread uses it like this:
+///
+/// ```swift
+/// var connection = try Connection.open(settings)
+/// _ = try connection.consume("queue", noAcknowledge: true)
+/// while !done {
+///     while let event = try connection.next() { handle(event) }
+///     connection.wait(timeoutMilliseconds: 1000)
+/// }
+/// ```
+@safe package struct Connection: ~Copyable {
+    private let raw: OpaquePointer
+    private let interrupter: Interrupter?
+
+    /// Connects, logs in and opens a channel, each within its limit.
+    ///
+    /// - Parameter interrupter: lets another thread end a login or a request that hangs.
+    /// - Throws: ``BrokerError``; a refused login keeps the broker's text.
+    package static func open(
+        _ settings: ConnectionSettings, interrupter: Interrupter? = nil
+    ) throws(BrokerError) -> Connection {
+        guard let raw = unsafe creload_new(UInt64(max(0, settings.bodyLimit))) else {
+            throw BrokerError(.resources, "no memory for a connection", operation: "connect")
+        }
+        let connection = unsafe Connection(raw: raw, interrupter: interrupter)
+        let timeout = settings.connectTimeout.milliseconds
+        let stuck =
+            settings.heartbeat > 0 ? Int32(clamping: settings.heartbeat) &* 1000 : settings.rpcTimeout.milliseconds
+        do throws(BrokerError) {
+            try connection.check(
+                unsafe creload_connect(raw, settings.url.host, Int32(settings.url.port), timeout, stuck))
+        } catch {
+            var error = error
+            error.message = "cannot connect to \(settings.url): \(error.message)"
+            throw error
+        }
+        interrupter?.watch(unsafe creload_socket(raw))
+        do throws(BrokerError) {
+            try connection.check(
+                unsafe creload_login(
+                    raw, settings.url.virtualHost, settings.url.user, settings.url.password, settings.name,
+                    Int32(clamping: min(settings.heartbeat, Int(UInt16.max))), timeout, settings.rpcTimeout.milliseconds
+                ))
+        } catch {
+            var error = error
+            error.message = "cannot log in to \(settings.url): \(error.message)"
+            throw error
+        }
+        return connection
+    }
+
+    private init(raw: OpaquePointer, interrupter: Interrupter?) {
+        unsafe self.raw = raw
+        self.interrupter = interrupter
+    }
+
+    deinit {
+        interrupter?.forget()
+        unsafe creload_free(raw)
+    }
+
+    /// Opens a new channel after the broker closed the old one (`channel.open`). Consumers and confirms do not carry over.
+    package mutating func reopenChannel() throws(BrokerError) {
+        try check(unsafe creload_open_channel(raw))
+    }
+
+    /// Says goodbye (`connection.close`) and waits at most this long for the answer; the socket itself is closed when the
+    /// connection goes out of scope.
+    package mutating func close(timeoutMilliseconds: Int = 1000) {
+        _ = unsafe creload_close(raw, Int32(clamping: timeoutMilliseconds))
+    }
+}
+
+// MARK: - Topology
+
+/// The value of an argument of a declare, bind or consume request.
+package enum Argument: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByIntegerLiteral {
+    case string(String)
+    case integer(Int64)
+    case bool(Bool)
+    /// Seconds since 1970.
+    case timestamp(UInt64)
+
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(integerLiteral value: Int64) { self = .integer(value) }
+}
+
+extension Connection {
+    /// What the broker says about a declared queue.
+    package struct DeclaredQueue: Sendable, Equatable {
+        /// The name, which the broker made if none was asked for.
+        package var name: String
+        /// Messages ready for delivery.
+        package var messageCount: Int
+        /// Consumers on it.
+        package var consumerCount: Int
+    }
+
+    /// Declares an exchange (`exchange.declare`); `passive` only asks whether it exists.
+    package mutating func declareExchange(
+        _ name: String, type: String, passive: Bool = false, durable: Bool = true
+    ) throws(BrokerError) {
+        try check(unsafe creload_declare_exchange(raw, name, type, passive, durable))
+    }
+
+    /// Declares a queue or a stream (`queue.declare`); `passive` only asks whether it exists, an empty name asks for one
+    /// made by the broker.
+    @discardableResult
+    package mutating func declareQueue(
+        _ name: String, passive: Bool = false, durable: Bool = true, exclusive: Bool = false, autoDelete: Bool = false,
+        arguments: KeyValuePairs<String, Argument> = [:]
+    ) throws(BrokerError) -> DeclaredQueue {
+        add(arguments)
+        var declared = unsafe creload_bytes()
+        var messages: UInt32 = 0
+        var consumers: UInt32 = 0
+        try check(
+            unsafe creload_declare_queue(
+                raw, name, passive, durable, exclusive, autoDelete, &declared, &messages, &consumers))
+        return DeclaredQueue(
+            name: unsafe string(declared), messageCount: Int(messages), consumerCount: Int(consumers))
+    }
+
+    /// Binds a queue to an exchange (`queue.bind`).
+    package mutating func bind(queue: String, to exchange: String, routingKey: String = "") throws(BrokerError) {
+        try check(unsafe creload_bind(raw, queue, exchange, routingKey))
+    }
+
+    private func add(_ arguments: KeyValuePairs<String, Argument>) {
+        for (name, value) in arguments {
+            switch value {
+            case .string(let text): unsafe creload_add_string(raw, name, text, text.utf8.count)
+            case .integer(let number): unsafe creload_add_integer(raw, name, number)
+            case .bool(let flag): unsafe creload_add_bool(raw, name, flag)
+            case .timestamp(let seconds): unsafe creload_add_timestamp(raw, name, seconds)
+            }
+        }
+    }
+}
+
+// MARK: - Consuming
+
+extension Connection {
+    /// Sets how many unacknowledged messages the broker sends ahead (`basic.qos`); a stream needs it.
+    package mutating func qos(prefetch: Int) throws(BrokerError) {
+        try check(unsafe creload_qos(raw, UInt16(clamping: prefetch)))
+    }
+
+    /// Starts a consumer (`basic.consume`).
+    ///
+    /// - Parameters:
+    ///   - noAcknowledge: the broker forgets each message when it is sent; a stream refuses that.
+    ///   - exclusive: nobody else may consume from the queue.
+    ///   - arguments: a stream takes `x-stream-offset`: `first`, `last`, `next` or an age such as `1h` as a string, an
+    ///     offset as an integer, or a timestamp.
+    /// - Returns: the consumer tag, made by the broker.
+    package mutating func consume(
+        _ queue: String, noAcknowledge: Bool = false, exclusive: Bool = false,
+        arguments: KeyValuePairs<String, Argument> = [:]
+    ) throws(BrokerError) -> String {
+        add(arguments)
+        var tag = unsafe creload_bytes()
+        try check(unsafe creload_consume(raw, queue, noAcknowledge, exclusive, &tag))
+        return unsafe string(tag)
+    }
+
+    /// Ends a consumer (`basic.cancel`). Messages that are on their way still arrive.
+    package mutating func cancel(consumerTag: String) throws(BrokerError) {
+        try check(unsafe creload_cancel(raw, consumerTag))
+    }
+
+    /// Acknowledges a delivery, and with `multiple` all before it (`basic.ack`).
+    package mutating func acknowledge(_ tag: UInt64, multiple: Bool = false) throws(BrokerError) {
+        try check(unsafe creload_ack(raw, tag, multiple))
+    }
+
+    /// Refuses a delivery (`basic.reject`).
+    package mutating func reject(_ tag: UInt64, requeue: Bool = false) throws(BrokerError) {
+        try check(unsafe creload_reject(raw, tag, requeue))
+    }
+}
+
+// MARK: - Publishing
+
+extension Connection {
+    /// Asks for a confirm of every message from now on (`confirm.select`).
+    package mutating func selectConfirms() throws(BrokerError) {
+        try check(unsafe creload_select_confirms(raw))
+    }
+
+    /// Sends a message (`basic.publish`).
+    ///
+    /// What the broker thinks of it comes later, as an event or as an error of ``next()``.
+    ///
+    /// - Returns: the sequence number that its confirm will carry; 0 without ``selectConfirms()``.
+    @discardableResult
+    package mutating func publish(
+        _ envelope: borrowing Envelope, exchange: String, routingKey: String, mandatory: Bool = false,
+        persistent: Bool = true
+    ) throws(BrokerError) -> UInt64 {
+        set(.CRELOAD_CONTENT_TYPE, envelope.contentType)
+        set(.CRELOAD_TYPE, envelope.type)
+        set(.CRELOAD_MESSAGE_ID, envelope.messageID)
+        set(.CRELOAD_CORRELATION_ID, envelope.correlationID)
+        set(.CRELOAD_REPLY_TO, envelope.replyTo)
+        set(.CRELOAD_APP_ID, envelope.appID)
+        set(.CRELOAD_USER_ID, envelope.userID)
+        set(.CRELOAD_EXPIRATION, envelope.expiration)
+        if let timestamp = envelope.timestamp { unsafe creload_set_timestamp(raw, timestamp) }
+        for (name, value) in envelope.headers {
+            switch value {
+            case .string(let text): unsafe creload_add_string(raw, name, text, text.utf8.count)
+            case .integer(let number): unsafe creload_add_integer(raw, name, number)
+            case .bool(let flag): unsafe creload_add_bool(raw, name, flag)
+            case .other: break
+            }
+        }
+        var sequence: UInt64 = 0
+        let body = envelope.body
+        try check(
+            unsafe creload_publish(raw, exchange, routingKey, mandatory, persistent, body, body.count, &sequence))
+        return sequence
+    }
+
+    private func set(_ property: creload_property, _ value: String?) {
+        guard let value else { return }
+        unsafe creload_set_property(raw, property, value, value.utf8.count)
+    }
+}
+
+// MARK: - Receiving
+
+extension Connection {
+    /// The next thing the broker said, or `nil` when all that has arrived is handled. Never waits.
+    ///
+    /// It also sends a heartbeat that is due and notices when the broker's are missing, so call it at least every half
+    /// heartbeat, which ``wait(alsoOn:timeoutMilliseconds:)`` sees to.
+    package mutating func next() throws(BrokerError) -> BrokerEvent? {
+        guard let pointer = unsafe creload_next(raw) else { throw lastError() }
+        let event = unsafe pointer.pointee
+        switch unsafe event.kind {
+        case .CRELOAD_EVENT_NOTHING:
+            return nil
+        case .CRELOAD_EVENT_DELIVERY:
+            let envelope = unsafe envelope(event)
+            var offset: Int64?
+            if case .integer(let value)? = envelope.headers["x-stream-offset"] { offset = value }
+            return .delivery(
+                Delivery(
+                    envelope: envelope, tag: unsafe event.tag, isRedelivered: unsafe event.redelivered,
+                    streamOffset: offset, exchange: unsafe string(event.exchange),
+                    routingKey: unsafe string(event.routing_key), isOversized: unsafe event.oversized,
+                    consumerTag: unsafe string(event.consumer_tag)))
+        case .CRELOAD_EVENT_RETURNED:
+            return .returned(
+                Returned(
+                    envelope: unsafe envelope(event), exchange: unsafe string(event.exchange),
+                    routingKey: unsafe string(event.routing_key), replyCode: Int(unsafe event.reply_code),
+                    replyText: unsafe string(event.reason)))
+        case .CRELOAD_EVENT_CONFIRMED:
+            return .confirmed(sequence: unsafe event.tag, multiple: unsafe event.multiple)
+        case .CRELOAD_EVENT_REFUSED:
+            return .refused(sequence: unsafe event.tag, multiple: unsafe event.multiple)
+        case .CRELOAD_EVENT_CANCELLED:
+            return .cancelled(consumerTag: unsafe string(event.consumer_tag))
+        case .CRELOAD_EVENT_BLOCKED:
+            return .blocked(reason: unsafe string(event.reason))
+        case .CRELOAD_EVENT_UNBLOCKED:
+            return .unblocked
+        }
+    }
+
+    /// Waits until the broker has said something, `wakeDescriptor` is readable, the time is over, or a signal arrives.
+    ///
+    /// Half a heartbeat is the longest it waits. Call it after ``next()`` returned `nil`.
+    ///
+    /// - Parameter timeoutMilliseconds: `nil` waits for as long as heartbeats allow.
+    package mutating func wait(alsoOn wakeDescriptor: Int32? = nil, timeoutMilliseconds: Int? = nil) {
+        // A request between the last next() and this call may have read messages that poll cannot see.
+        guard unsafe !creload_has_pending(raw) else { return }
+        let heartbeat = unsafe creload_heartbeat(raw)
+        let tick = heartbeat > 0 ? heartbeat * 500 : -1
+        var timeout = timeoutMilliseconds.map { Int32(clamping: max(0, $0)) } ?? tick
+        if tick >= 0 { timeout = min(timeout, tick) }
+        var descriptors = [
+            pollfd(fd: unsafe creload_socket(raw), events: Int16(POLLIN), revents: 0),
+            pollfd(fd: wakeDescriptor ?? -1, events: Int16(POLLIN), revents: 0),
+        ]
+        _ = unsafe poll(&descriptors, nfds_t(descriptors.count), timeout)
+    }
+
+    private func envelope(_ event: creload_event) -> Envelope {
+        var envelope = Envelope(
+            body: unsafe [UInt8](UnsafeBufferPointer(start: event.body.bytes, count: event.body.count)))
+        envelope.bodySize = unsafe event.body_size
+        envelope.contentType = unsafe optionalString(event.content_type)
+        envelope.type = unsafe optionalString(event.type)
+        envelope.messageID = unsafe optionalString(event.message_id)
+        envelope.correlationID = unsafe optionalString(event.correlation_id)
+        envelope.replyTo = unsafe optionalString(event.reply_to)
+        envelope.appID = unsafe optionalString(event.app_id)
+        envelope.userID = unsafe optionalString(event.user_id)
+        envelope.expiration = unsafe optionalString(event.expiration)
+        if unsafe event.has_timestamp { envelope.timestamp = unsafe event.timestamp }
+        for index in 0..<(unsafe event.header_count) {
+            let header = unsafe creload_event_header(raw, index)
+            let value: Envelope.HeaderValue
+            switch unsafe header.kind {
+            case .CRELOAD_VALUE_STRING: value = unsafe .string(string(header.string))
+            case .CRELOAD_VALUE_INTEGER: value = unsafe .integer(header.integer)
+            case .CRELOAD_VALUE_BOOL: value = unsafe .bool(header.integer != 0)
+            case .CRELOAD_VALUE_OTHER: value = .other
+            }
+            envelope.headers[unsafe string(header.name)] = value
+        }
+        return envelope
+    }
+
+    /// Bytes that are not UTF-8 become U+FFFD: names and properties are for comparison and for people.
+    private func string(_ bytes: creload_bytes) -> String {
+        unsafe String(decoding: UnsafeBufferPointer(start: bytes.bytes, count: bytes.count), as: UTF8.self)
+    }
+
+    private func optionalString(_ bytes: creload_bytes) -> String? {
+        unsafe bytes.bytes == nil ? nil : string(bytes)
+    }
+
+    private func check(_ result: Int32, file: String = #fileID, line: Int = #line) throws(BrokerError) {
+        guard result == 0 else { throw lastError(file: file, line: line) }
+    }
+
+    private func lastError(file: String = #fileID, line: Int = #line) -> BrokerError {
+        unsafe BrokerError(creload_last_error(raw).pointee, file: file, line: line)
+    }
+}

@@ -1,0 +1,210 @@
+internal import CReloadAMQP
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Musl
+#endif
+
+/// What a ``ConnectionThread`` does with its connection. Everything is called on that thread.
+protocol ConnectionUser: Sendable {
+    /// The connection is new and the topology declared.
+    mutating func connected(_ connection: inout Connection) throws(BrokerError)
+    /// Handles one event.
+    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError)
+    /// Does what other threads asked for; returns whether there was anything.
+    mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool
+    /// Goes on with the same connection after an error; `false` gives it up.
+    mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool
+    /// The connection is gone, or could not be made.
+    mutating func disconnected(by error: BrokerError)
+    /// Whether ``work(on:)`` has nothing left to do or to wait for, so that a stop need not wait longer.
+    var isIdle: Bool { get }
+    /// How long the loop may sleep before ``work(on:)`` has something to do; `nil` for as long as heartbeats allow.
+    var pause: Duration? { get }
+    /// The last call.
+    mutating func finished()
+}
+
+/// A named thread that owns one connection and makes it anew, with its topology, whenever it is lost.
+///
+/// Other threads reach it through what its ``ConnectionUser`` shares with them, and ``wake``.
+final class ConnectionThread: Sendable {
+    private enum Phase {
+        case idle
+        case connecting
+        case connected
+        case backingOff
+    }
+
+    private struct State {
+        var phase = Phase.idle
+        /// Set by stop(): when the thread gives up what it has not done yet.
+        var deadline: ContinuousClock.Instant?
+    }
+
+    let wake: WakeDescriptor
+    private let name: String
+    private let settings: ConnectionSettings
+    private let topology: Topology
+    private let logger: Logger
+    private let reconnects: Counter
+    private let interrupter = Interrupter()
+    private let state = Mutex(State())
+    private let done: WakeDescriptor
+
+    /// - Parameter name: of the thread, at most 15 characters.
+    init(
+        name: String, settings: ConnectionSettings, topology: Topology, logger: Logger
+    ) throws(BrokerError) {
+        precondition(name.utf8.count <= 15, "Linux keeps 15 characters of a thread's name")
+        self.name = name
+        self.settings = settings
+        self.topology = topology
+        self.logger = logger
+        reconnects = Counter(label: "reload_agent_reconnects", dimensions: [("connection", name)])
+        wake = try WakeDescriptor()
+        done = try WakeDescriptor()
+    }
+
+    /// Starts the thread; call it once.
+    func start(_ user: some ConnectionUser) throws(BrokerError) {
+        state.withLock { state in
+            precondition(state.phase == .idle, "a connection thread starts once")
+            state.phase = .backingOff
+        }
+        let body = unsafe Unmanaged.passRetained(ThreadBody { [self] in run(user) })
+        var attributes = pthread_attr_t()
+        var thread = pthread_t()
+        unsafe pthread_attr_init(&attributes)
+        // Detached, not joined: stop() must end in bounded time even while the resolver hangs.
+        unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        let result = unsafe pthread_create(
+            &thread, &attributes,
+            { argument in
+                guard let argument = unsafe argument else { return nil }
+                unsafe Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, body.toOpaque())
+        unsafe pthread_attr_destroy(&attributes)
+        guard result == 0 else {
+            unsafe body.release()
+            done.signal()
+            throw BrokerError(.resources, "cannot start a thread: error \(result)", operation: "pthread_create")
+        }
+    }
+
+    /// Ends the thread: it has `flush` to do what it was asked for, says goodbye to the broker and is gone.
+    ///
+    /// A login or a request that hangs is cut short. It returns after `flush` and 3 s at the latest.
+    ///
+    /// - Returns: `false` if the thread still hangs in name resolution, in a TCP connect that nobody answers (at most
+    ///   ``ConnectionSettings/connectTimeout``) or in a callback; it ends by itself after that.
+    @discardableResult
+    func stop(flush: Duration) -> Bool {
+        let isRunning = state.withLock { state in
+            state.deadline = .now + flush
+            return state.phase != .idle
+        }
+        guard isRunning else { return true }
+        wake.signal()
+        if done.wait(flush) { return true }
+        // From here on the thread begins no new connection.
+        if state.withLock({ $0.phase }) == .connecting { interrupter.interrupt() }
+        if done.wait(.seconds(2)) { return true }
+        interrupter.interrupt()
+        return done.wait(.seconds(1))
+    }
+
+    private func shouldEnd(_ user: some ConnectionUser) -> Bool {
+        guard let deadline = state.withLock({ $0.deadline }) else { return false }
+        return user.isIdle || deadline <= .now
+    }
+
+    /// `false` when it is time to end instead.
+    private func enter(_ phase: Phase, _ user: some ConnectionUser) -> Bool {
+        let isIdle = user.isIdle
+        return state.withLock { state in
+            if let deadline = state.deadline, isIdle || deadline <= .now { return false }
+            state.phase = phase
+            return true
+        }
+    }
+
+    private func run(_ user: consuming some ConnectionUser) {
+        unsafe creload_name_thread(name)
+        var backoff = Backoff()
+        var problem: String?
+        var hasBeenConnected = false
+        while enter(.connecting, user) {
+            var connectedAt: ContinuousClock.Instant?
+            do throws(BrokerError) {
+                var connection = try Connection.open(settings, interrupter: interrupter)
+                try topology.declare(on: &connection)
+                try user.connected(&connection)
+                connectedAt = .now
+                if hasBeenConnected { reconnects.increment() }
+                hasBeenConnected = true
+                problem = nil
+                logger.notice("connected to the broker", metadata: ["broker": "\(settings.url)"])
+                if enter(.connected, user) { try serve(&connection, &user) }
+                connection.close()
+            } catch {
+                user.disconnected(by: error)
+                let isStopping = state.withLock { $0.deadline != nil }
+                let level: Logger.Level = isStopping || problem == error.description ? .debug : .warning
+                problem = error.description
+                logger.log(
+                    level: level, "the broker is not available",
+                    metadata: ["broker": "\(settings.url)", "error": "\(error)"])
+            }
+            // A connection that lasted was no failed attempt.
+            if let connectedAt, connectedAt.duration(to: .now) > backoff.most { backoff.reset() }
+            guard enter(.backingOff, user) else { break }
+            sleep(backoff.next(), user)
+        }
+        user.finished()
+        done.signal()
+    }
+
+    /// Returns when it is time to end.
+    private func serve(_ connection: inout Connection, _ user: inout some ConnectionUser) throws(BrokerError) {
+        while true {
+            do throws(BrokerError) {
+                repeat {
+                    while let event = try connection.next() { try user.handle(event, on: &connection) }
+                    wake.clear()
+                } while try user.work(on: &connection)
+            } catch {
+                guard try user.recover(from: error, on: &connection) else { throw error }
+                continue
+            }
+            if shouldEnd(user) { return }
+            var pause = user.pause
+            if let deadline = state.withLock({ $0.deadline }) {
+                pause = min(pause ?? .seconds(1), deadline - .now)
+            }
+            connection.wait(alsoOn: wake.descriptor, timeoutMilliseconds: pause.map { Int($0.milliseconds) })
+        }
+    }
+
+    /// Waits out a back-off. Only stop() cuts it short; other threads may wake it as often as they like.
+    private func sleep(_ duration: Duration, _ user: some ConnectionUser) {
+        let end = ContinuousClock.now + duration
+        while !shouldEnd(user) {
+            var left = end - .now
+            guard left > .zero else { return }
+            if let deadline = state.withLock({ $0.deadline }) { left = min(left, deadline - .now) }
+            if wake.wait(left) { wake.clear() }
+        }
+    }
+}
+
+/// Carries a closure through `pthread_create`.
+private final class ThreadBody {
+    let run: () -> Void
+    init(_ run: @escaping () -> Void) { self.run = run }
+}

@@ -1,0 +1,137 @@
+package import Logging
+internal import Metrics
+package import ReloadCore
+internal import Synchronization
+
+/// Publishes on a connection and a thread of its own, with confirms.
+///
+/// Apart from the consumer, because a broker that is short of memory stops reading from connections that publish, and
+/// would not see acknowledgements on them.
+package final class Publisher: Sendable {
+    private let thread: ConnectionThread
+    private let outbox: Mutex<Outbox>
+    private let dropped = Counter(label: "reload_agent_outbox_dropped")
+
+    /// Makes a publisher that sends nothing before ``start()``.
+    ///
+    /// - Parameter outboxLimit: messages that may wait for a broker that is away; the oldest is dropped for one more.
+    package init(
+        settings: ConnectionSettings, topology: Topology, outboxLimit: Int = 10_000, logger: Logger
+    ) throws(BrokerError) {
+        thread = try ConnectionThread(name: "reload-publish", settings: settings, topology: topology, logger: logger)
+        outbox = Mutex(Outbox(limit: outboxLimit))
+    }
+
+    /// Starts the thread; call it once. A broker that is away is no error.
+    package func start() throws(BrokerError) { try thread.start(PublisherLoop(publisher: self)) }
+
+    /// Puts a persistent message into the outbox, from any thread.
+    ///
+    /// It is sent at least once: again after a reconnect without a confirm, and again when the broker refused it.
+    ///
+    /// - Parameter completion: gets the outcome, on the publisher's thread, or for a message dropped from a full outbox on
+    ///   the thread that published too much. It must return at once. ``BrokerError/Code/unroutable`` means that a
+    ///   mandatory message found no queue.
+    package func publish(
+        _ envelope: Envelope, exchange: String, routingKey: String, mandatory: Bool = false,
+        completion: @escaping @Sendable (Result<Void, BrokerError>) -> Void = { _ in }
+    ) {
+        let message = Outgoing(
+            envelope: envelope, exchange: exchange, routingKey: routingKey, mandatory: mandatory, completion: completion
+        )
+        let (dropped, wake) = outbox.withLock { $0.add(message) }
+        if wake { thread.wake.signal() }
+        report(dropped)
+    }
+
+    /// Has the outbox emptied for at most this long, then ends the thread within 3 s. What is left fails with
+    /// ``BrokerError/Code/stopped``.
+    ///
+    /// - Returns: `false` if the thread still hangs in name resolution, in a TCP connect or in a callback; it ends by itself
+    ///   after that.
+    @discardableResult
+    package func stop(flushing deadline: Duration = .zero) -> Bool {
+        thread.stop(flush: look { $0.isEmpty } ? .zero : deadline)
+    }
+
+    /// Changes the outbox and then, without the lock, reports what that settled.
+    fileprivate func settle(_ change: (inout sending Outbox) -> [Settled]) {
+        report(outbox.withLock { change(&$0) })
+    }
+
+    fileprivate func look<Value: Sendable>(_ body: (inout sending Outbox) -> Value) -> Value {
+        outbox.withLock { body(&$0) }
+    }
+
+    private func report(_ settled: [Settled]) {
+        for message in settled {
+            if case .failure(let error) = message.result, error.code == .outboxFull { dropped.increment() }
+            message.report()
+        }
+    }
+}
+
+/// The publisher's side of its thread.
+private struct PublisherLoop: ConnectionUser {
+    let publisher: Publisher
+
+    mutating func connected(_ connection: inout Connection) throws(BrokerError) {
+        try connection.selectConfirms()
+    }
+
+    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
+        switch event {
+        case .confirmed(let sequence, let multiple):
+            publisher.settle { $0.confirmed(sequence, multiple: multiple) }
+        case .refused(let sequence, let multiple):
+            publisher.settle { $0.refused(sequence, multiple: multiple, now: .now) }
+        case .returned(let message):
+            publisher.look { $0.returned(message) }
+        case .blocked:
+            publisher.look { $0.blocked(true) }
+        case .unblocked:
+            publisher.look { $0.blocked(false) }
+        case .delivery, .cancelled:
+            break
+        }
+    }
+
+    mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool {
+        // A few at a time, so that confirms and heartbeats have their turn.
+        for count in 0..<32 {
+            guard let message = publisher.look({ $0.take(now: .now) }) else { return count > 0 }
+            do throws(BrokerError) {
+                let sequence = try connection.publish(
+                    message.envelope, exchange: message.exchange, routingKey: message.routingKey,
+                    mandatory: message.mandatory)
+                publisher.look { $0.sent(sequence) }
+            } catch {
+                guard error.code == .badMessage else { throw error }
+                publisher.settle { $0.notSent(error) }
+                // The shim refuses before it sends anything; the library may stop in the middle of a message.
+                if error.libraryCode != nil { throw error }
+            }
+        }
+        return true
+    }
+
+    mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool {
+        guard error.isChannelOnly else { return false }
+        publisher.settle { $0.connectionLost(error) }
+        try connection.reopenChannel()
+        try connection.selectConfirms()
+        return true
+    }
+
+    mutating func disconnected(by error: BrokerError) {
+        publisher.settle { $0.connectionLost(error) }
+    }
+
+    var isIdle: Bool { publisher.look { $0.isEmpty } }
+
+    var pause: Duration? { publisher.look { $0.pause(now: .now) } }
+
+    mutating func finished() {
+        publisher.settle { $0.close(BrokerError(.stopped, "stopped before the broker confirmed", operation: "stop")) }
+    }
+}

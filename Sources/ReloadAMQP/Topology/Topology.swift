@@ -1,0 +1,43 @@
+/// The exchanges, streams and queues that agents and operators share.
+package struct Topology: Sendable, Equatable {
+    /// Fanout exchange for requests; `python.ppmoney.hotupdate` and other names can take its place.
+    package var controlExchange: String
+    /// Topic exchange for reports, routing key `<service>.<instance>.<state>`.
+    package var statusExchange: String
+    /// Fanout exchange and queue for requests nobody could read.
+    package var deadExchange: String
+    /// Stream with the requests of the last days, bound to the control exchange.
+    package var journal: String
+    /// Stream with the reports of the last days, bound to the status exchange.
+    package var reports: String
+
+    /// The fixed names; the exchanges' can be replaced.
+    package init(
+        controlExchange: String = "reload.control", statusExchange: String = "reload.status",
+        deadExchange: String = "reload.dead", journal: String = "reload.journal", reports: String = "reload.reports"
+    ) {
+        self.controlExchange = controlExchange
+        self.statusExchange = statusExchange
+        self.deadExchange = deadExchange
+        self.journal = journal
+        self.reports = reports
+    }
+
+    /// Declares everything; what exists already with the same properties stays as it is.
+    ///
+    /// - Throws: ``BrokerError/Code/preconditionFailed`` when something exists with other properties and
+    ///   ``BrokerError/Code/accessRefused`` without the permission, with the broker's text. Both close the channel.
+    package func declare(on connection: inout Connection) throws(BrokerError) {
+        try connection.declareExchange(controlExchange, type: "fanout")
+        try connection.declareExchange(statusExchange, type: "topic")
+        try connection.declareExchange(deadExchange, type: "fanout")
+        try connection.declareQueue(
+            journal,
+            arguments: ["x-queue-type": "stream", "x-max-length-bytes": 1_073_741_824, "x-max-age": "30D"])
+        try connection.bind(queue: journal, to: controlExchange)
+        try connection.declareQueue(reports, arguments: ["x-queue-type": "stream", "x-max-age": "7D"])
+        try connection.bind(queue: reports, to: statusExchange, routingKey: "#")
+        try connection.declareQueue(deadExchange)
+        try connection.bind(queue: deadExchange, to: deadExchange)
+    }
+}

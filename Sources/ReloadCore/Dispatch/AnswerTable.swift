@@ -1,0 +1,56 @@
+/// Which requests were seen, by `message_id`: a redelivered request is not applied twice, and a request that is answered
+/// already is only acknowledged. Bounded: the oldest answered ids are forgotten first.
+struct AnswerTable {
+    typealias Acknowledge = @Sendable () -> Void
+
+    enum Arrival {
+        /// Not seen before: do it.
+        case new
+        /// Under way: its acknowledgement was added to those that wait for the answer.
+        case underWay
+        /// Answered: acknowledge.
+        case answered
+    }
+
+    private enum Entry {
+        case underWay([Acknowledge])
+        case answered
+    }
+
+    private let capacity: Int
+    private var entries: [String: Entry] = [:]
+    /// Ring of answered ids, oldest at `oldest`.
+    private var answered: [String] = []
+    private var oldest = 0
+
+    init(capacity: Int) {
+        self.capacity = max(1, capacity)
+    }
+
+    mutating func arrive(_ id: String, acknowledge: @escaping Acknowledge) -> Arrival {
+        switch entries[id] {
+        case nil:
+            entries[id] = .underWay([acknowledge])
+            return .new
+        case .underWay(let waiting):
+            entries[id] = .underWay(waiting + [acknowledge])
+            return .underWay
+        case .answered:
+            return .answered
+        }
+    }
+
+    /// The answer is with the broker; returns the acknowledgements that waited for it.
+    mutating func answer(_ id: String) -> [Acknowledge] {
+        guard case .underWay(let waiting) = entries[id] else { return [] }
+        entries[id] = .answered
+        if answered.count < capacity {
+            answered.append(id)
+        } else {
+            entries[answered[oldest]] = nil
+            answered[oldest] = id
+            oldest = (oldest + 1) % capacity
+        }
+        return waiting
+    }
+}

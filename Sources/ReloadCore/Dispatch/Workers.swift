@@ -1,0 +1,82 @@
+internal import Foundation
+internal import Glibc
+internal import Synchronization
+
+/// The threads that reload. A reload may block for minutes, so each gets a thread of its own and none of Swift's
+/// cooperative ones; the number is bounded by the number of modules, since each has one reload at a time. One idle thread
+/// is kept, the others end.
+package final class Workers: Sendable {
+    package typealias Work = @Sendable () -> Void
+
+    private struct State {
+        var pending: [Work] = []
+        var idle = 0
+        var running = 0
+        var isStopping = false
+    }
+
+    private let state = Mutex(State())
+    private let wake = DispatchSemaphore(value: 0)
+
+    package init() {}
+
+    /// Runs `work` on a thread that is idle or new.
+    package func run(_ work: @escaping Work) {
+        let needsThread = state.withLock { state in
+            state.pending.append(work)
+            guard state.idle == 0 else {
+                state.idle -= 1
+                return false
+            }
+            return true
+        }
+        if needsThread {
+            let thread = Thread { [self] in serve() }
+            thread.start()
+        } else {
+            wake.signal()
+        }
+    }
+
+    /// Waits until nothing runs, at most for `grace`. Idle threads end.
+    package func stop(grace: Duration) {
+        let idle = state.withLock { state in
+            state.isStopping = true
+            let idle = state.idle
+            state.idle = 0
+            return idle
+        }
+        for _ in 0..<idle { wake.signal() }
+        let deadline = ContinuousClock.now + grace
+        while state.withLock({ $0.running > 0 || !$0.pending.isEmpty }), ContinuousClock.now < deadline {
+            usleep(2_000)
+        }
+    }
+
+    private func serve() {
+        // Foundation names a thread in the kernel only from inside it.
+        Thread.current.name = "reload-worker"
+        while true {
+            let work = state.withLock { state -> Work? in
+                guard !state.pending.isEmpty else { return nil }
+                state.running += 1
+                return state.pending.removeFirst()
+            }
+            if let work {
+                work()
+                state.withLock { $0.running -= 1 }
+                continue
+            }
+            let mayWait = state.withLock { state in
+                guard state.pending.isEmpty, state.idle == 0, !state.isStopping else { return false }
+                state.idle += 1
+                return true
+            }
+            if mayWait {
+                wake.wait()
+            } else if state.withLock({ $0.pending.isEmpty }) {
+                return
+            }
+        }
+    }
+}

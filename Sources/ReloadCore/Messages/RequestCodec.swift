@@ -1,0 +1,222 @@
+internal import Foundation
+
+extension Request {
+    /// The value of `protocol`, and the AMQP `type`.
+    package static let protocolName = "reload.request.v1"
+    /// The AMQP header that repeats the destination, so that others need not decode the body.
+    package static let destinationHeader = "x-reload-destination"
+
+    /// Decodes a body.
+    ///
+    /// - Throws: `message.empty`, `message.not_json`, `message.invalid` with the coding path, `message.unknown_protocol`,
+    ///   `message.unknown_operation`, `message.unknown_kind`.
+    package static func decode(_ body: [UInt8]) throws(ReloadError) -> Request {
+        guard !body.isEmpty else { throw ReloadError(.messageEmpty, "the message has no body") }
+        do {
+            return try JSONDecoder().decode(RequestBody.self, from: Data(body)).request
+        } catch let error as ReloadError {
+            throw error
+        } catch let error as DecodingError {
+            let isJSON = (try? JSONSerialization.jsonObject(with: Data(body), options: .fragmentsAllowed)) != nil
+            throw ReloadError(isJSON ? .messageInvalid : .messageNotJSON, error.pathAndReason, underlying: error)
+        } catch {
+            throw ReloadError(.messageInvalid, "\(error)", underlying: error)
+        }
+    }
+
+    /// Encodes a request for publishing, keys sorted.
+    package func encode() throws(ReloadError) -> [UInt8] {
+        do {
+            return [UInt8](try ReloadJSON.encoder().encode(RequestBody(request: self)))
+        } catch {
+            throw ReloadError(.messageInvalid, "\(error)", underlying: error)
+        }
+    }
+}
+
+/// The JSON form of both messages; which one it is, the keys say.
+private struct RequestBody: Codable {
+    var request: Request
+
+    init(request: Request) {
+        self.request = request
+    }
+
+    enum Key: String, CodingKey {
+        case proto = "protocol"
+        case operation, origin, destination, modules
+        case issuedAt = "issued_at"
+        case expiresAt = "expires_at"
+    }
+
+    enum ModuleKey: String, CodingKey {
+        case name, kind, revision, version, path, sha256, inline
+    }
+
+    enum ArticleKey: String, CodingKey {
+        case modelPath = "model_path"
+        case isAppendPath = "is_append_path"
+        case physicalPath = "physical_path"
+    }
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: Key.self)
+        if !container.contains(.proto), (try decoder.container(keyedBy: ArticleKey.self)).contains(.modelPath) {
+            request = try Self.articleMessage(decoder)
+            return
+        }
+        let name = try container.decode(String.self, forKey: .proto)
+        guard name == Request.protocolName else {
+            throw ReloadError(
+                .messageUnknownProtocol, "protocol \"\(name.excerpt)\" is not \(Request.protocolName)")
+        }
+        let operationName = try container.decode(String.self, forKey: .operation)
+        guard let operation = Operation(rawValue: operationName) else {
+            throw ReloadError(.messageUnknownOperation, "operation \"\(operationName.excerpt)\" is not known here")
+        }
+        var modules: [Request.Module] = []
+        if container.contains(.modules) || operation != .inventory {
+            var list = try container.nestedUnkeyedContainer(forKey: .modules)
+            while !list.isAtEnd {
+                let module = try Self.module(try list.nestedContainer(keyedBy: ModuleKey.self), of: operation)
+                guard !modules.contains(where: { $0.name == module.name }) else {
+                    throw ReloadError(.messageInvalid, "module \"\(module.name.excerpt)\" is named twice")
+                }
+                modules.append(module)
+            }
+        }
+        if modules.isEmpty && operation != .inventory {
+            throw ReloadError(.messageInvalid, "modules is empty")
+        }
+        request = Request(
+            operation: operation,
+            origin: try container.decodeIfPresent(String.self, forKey: .origin),
+            issuedAt: try Self.date(container, .issuedAt),
+            expiresAt: try Self.date(container, .expiresAt),
+            destination: try container.decodeIfPresent(String.self, forKey: .destination).map(Destination.init),
+            modules: modules
+        )
+    }
+
+    private static func module(
+        _ container: KeyedDecodingContainer<ModuleKey>, of operation: Operation
+    ) throws -> Request.Module {
+        let name = try container.decode(String.self, forKey: .name)
+        guard !name.isEmpty else {
+            throw DecodingError.dataCorruptedError(forKey: .name, in: container, debugDescription: "empty name")
+        }
+        var kind: ModuleKind?
+        if let kindName = try container.decodeIfPresent(String.self, forKey: .kind) {
+            kind = ModuleKind(rawValue: kindName)
+            guard kind != nil else {
+                throw ReloadError(.messageUnknownKind, "kind \"\(kindName.excerpt)\" is not known here")
+            }
+        }
+        let needsRevision = operation == .apply || operation == .validate
+        let revision =
+            needsRevision
+            ? try container.decode(Int64.self, forKey: .revision)
+            : try container.decodeIfPresent(Int64.self, forKey: .revision)
+        if let revision, revision < 0 {
+            throw DecodingError.dataCorruptedError(
+                forKey: .revision, in: container, debugDescription: "a revision is not negative")
+        }
+        let path = try container.decodeIfPresent(String.self, forKey: .path)
+        let inline = try container.decodeIfPresent(String.self, forKey: .inline)
+        guard path == nil || inline == nil else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .inline, in: container, debugDescription: "path and inline exclude each other")
+        }
+        var digest = try container.decodeIfPresent(String.self, forKey: .sha256)?.lowercased()
+        if let hex = digest {
+            let bare = hex.hasPrefix(Digest.prefix) ? String(hex.dropFirst(Digest.prefix.count)) : hex
+            guard bare.utf8.count == 64, bare.utf8.allSatisfy({ Digest.hexDigits.contains($0) }) else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: .sha256, in: container, debugDescription: "not 64 hexadecimal digits")
+            }
+            digest = Digest.prefix + bare
+        }
+        return Request.Module(
+            name: name, kind: kind, revision: revision,
+            version: try container.decodeIfPresent(String.self, forKey: .version),
+            artifact: inline.map(ArtifactSource.inline) ?? path.map(ArtifactSource.path) ?? .registeredFile,
+            digest: digest
+        )
+    }
+
+    private static func articleMessage(_ decoder: any Decoder) throws -> Request {
+        let container = try decoder.container(keyedBy: ArticleKey.self)
+        let name = try container.decode(String.self, forKey: .modelPath)
+        guard !name.isEmpty else {
+            throw DecodingError.dataCorruptedError(forKey: .modelPath, in: container, debugDescription: "empty name")
+        }
+        let path = try container.decodeIfPresent(String.self, forKey: .physicalPath) ?? ""
+        let isFolder = try container.decodeIfPresent(Bool.self, forKey: .isAppendPath) ?? false
+        let artifact: ArtifactSource = path.isEmpty ? .registeredFile : isFolder ? .folder(path) : .path(path)
+        return Request(
+            operation: .apply,
+            modules: [Request.Module(name: name, kind: nil, revision: nil, version: nil, artifact: artifact)])
+    }
+
+    private static func date(_ container: KeyedDecodingContainer<Key>, _ key: Key) throws -> Date? {
+        guard let text = try container.decodeIfPresent(String.self, forKey: key) else { return nil }
+        guard let date = ReloadJSON.date(text) else {
+            throw DecodingError.dataCorruptedError(
+                forKey: key, in: container, debugDescription: "\"\(text.excerpt)\" is not an RFC 3339 time")
+        }
+        return date
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Key.self)
+        try container.encode(Request.protocolName, forKey: .proto)
+        try container.encode(request.operation, forKey: .operation)
+        try container.encodeIfPresent(request.origin, forKey: .origin)
+        try container.encodeIfPresent(request.issuedAt.map(ReloadJSON.text), forKey: .issuedAt)
+        try container.encodeIfPresent(request.expiresAt.map(ReloadJSON.text), forKey: .expiresAt)
+        try container.encodeIfPresent(request.destination?.pattern, forKey: .destination)
+        var list = container.nestedUnkeyedContainer(forKey: .modules)
+        for module in request.modules {
+            var entry = list.nestedContainer(keyedBy: ModuleKey.self)
+            try entry.encode(module.name, forKey: .name)
+            try entry.encodeIfPresent(module.kind, forKey: .kind)
+            try entry.encodeIfPresent(module.revision, forKey: .revision)
+            try entry.encodeIfPresent(module.version, forKey: .version)
+            try entry.encodeIfPresent(module.digest.map { String($0.dropFirst(Digest.prefix.count)) }, forKey: .sha256)
+            switch module.artifact {
+            case .path(let path), .folder(let path): try entry.encode(path, forKey: .path)
+            case .inline(let base64): try entry.encode(base64, forKey: .inline)
+            case .registeredFile: break
+            }
+        }
+    }
+}
+
+extension DecodingError {
+    /// `modules[0].revision: Expected to decode Int64 but found a string instead.`
+    package var pathAndReason: String {
+        let context: Context
+        switch self {
+        case .typeMismatch(_, let inner), .valueNotFound(_, let inner), .dataCorrupted(let inner): context = inner
+        case .keyNotFound(let key, let inner):
+            context = Context(codingPath: inner.codingPath + [key], debugDescription: "missing")
+        @unknown default: return "\(self)"
+        }
+        let path = context.codingPath.reduce(into: "") { text, key in
+            if let index = key.intValue {
+                text += "[\(index)]"
+            } else {
+                text += text.isEmpty ? key.stringValue : ".\(key.stringValue)"
+            }
+        }
+        let cause = context.underlyingError.map { " (\(($0 as NSError).userInfo["NSDebugDescription"] ?? $0))" } ?? ""
+        return (path.isEmpty ? "" : "\(path.excerpt): ") + context.debugDescription.excerpt + cause.excerpt
+    }
+}
+
+extension String {
+    /// At most 300 characters, so that a publisher cannot fill logs and reports with one field.
+    package var excerpt: String {
+        count <= 300 ? self : prefix(300) + "… (\(utf8.count) bytes)"
+    }
+}

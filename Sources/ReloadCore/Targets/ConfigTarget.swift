@@ -1,0 +1,157 @@
+internal import Foundation
+internal import Synchronization
+internal import Yams
+
+/// The target behind ``Config``: one decoded value.
+package final class ConfigTarget<Value: Sendable & Decodable>: Target {
+    package let name: String
+    package var kind: ModuleKind { .config }
+    package let registeredFile: String?
+    package let slot: Slot<Value>
+    private let validate: @Sendable (Value) throws -> Void
+    private let observers = Observers<Value>()
+
+    /// Decodes the first version; throws what is wrong with it.
+    package init(
+        name: String, file: String, artifact: StagedArtifact, validate: @escaping @Sendable (Value) throws -> Void
+    ) throws(ReloadError) {
+        self.name = name
+        self.registeredFile = file
+        self.validate = validate
+        let value = try Self.decode(artifact, formatOf: file)
+        try Self.check(value, validate)
+        slot = Slot(
+            version: VersionReport(revision: 0, digest: artifact.digest), artifact: artifact, value: value)
+    }
+
+    package var running: RunningVersion { slot.running }
+    package var lingering: [LingeringReport] { slot.lingering }
+
+    package func prepare(
+        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
+    ) throws(ReloadError) -> any PreparedSwap {
+        let value = try timings.measure("load") { () throws(ReloadError) in
+            let value = try Self.decode(
+                artifact, formatOf: artifact.origin == "inline" ? registeredFile : artifact.origin)
+            try Self.check(value, validate)
+            return value
+        }
+        return ConfigSwap(target: self, artifact: artifact, version: version, value: value)
+    }
+
+    /// Adds an observer; see ``Config/onChange(_:)``.
+    package func onChange(_ observer: @escaping @Sendable (Value, Value) -> Void) {
+        observers.add(observer)
+    }
+
+    /// A stream of values, the present one first.
+    package func values() -> AsyncStream<Value> {
+        observers.stream(startingWith: { self.slot.current.value })
+    }
+
+    private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {
+        let data = Data(try artifact.bytes())
+        do {
+            if file?.lowercased().hasSuffix(".json") == true {
+                return try JSONDecoder().decode(Value.self, from: data)
+            }
+            return try YAMLDecoder().decode(Value.self, from: data)
+        } catch let error as DecodingError {
+            throw ReloadError(.configInvalid, error.pathAndReason, underlying: error)
+        } catch {
+            throw ReloadError(.configInvalid, "\(error)".excerpt, underlying: error)
+        }
+    }
+
+    private static func check(_ value: Value, _ validate: (Value) throws -> Void) throws(ReloadError) {
+        do {
+            try validate(value)
+        } catch {
+            throw ReloadError(.configRefused, "\(error)".excerpt, underlying: error)
+        }
+    }
+
+    private struct ConfigSwap: PreparedSwap {
+        let target: ConfigTarget
+        let artifact: StagedArtifact
+        let version: VersionReport
+        let value: Value
+        var swapped: (old: Generation<Value>, new: Generation<Value>)?
+
+        init(target: ConfigTarget, artifact: StagedArtifact, version: VersionReport, value: Value) {
+            self.target = target
+            self.artifact = artifact
+            self.version = version
+            self.value = value
+        }
+
+        mutating func commit() {
+            swapped = target.slot.replace(version: version, artifact: artifact, value: value)
+        }
+
+        /// Decoded and validated already: what is left to ask is that the live handle serves it.
+        func prove() throws(ReloadError) {
+            guard target.slot.current === swapped?.new else {
+                throw ReloadError(.configRefused, "the live handle does not serve the new generation")
+            }
+        }
+
+        func finish() {
+            guard let swapped else { return }
+            target.slot.retire(swapped.old)
+            target.observers.notify(swapped.old.value, swapped.new.value)
+        }
+
+        func revert() {
+            guard let swapped else { return }
+            target.slot.restore(swapped.old)
+        }
+
+        func discard() {}
+    }
+}
+
+extension Slot {
+    var running: RunningVersion {
+        let generation = current
+        var report = generation.version
+        report.generation = generation.number
+        return RunningVersion(report: report, artifact: generation.artifact)
+    }
+}
+
+/// Who wants to hear of changes. Callbacks run on the thread that reloads, in the order of the changes.
+private final class Observers<Value: Sendable>: Sendable {
+    private struct State {
+        var callbacks: [@Sendable (Value, Value) -> Void] = []
+        var continuations: [UInt64: AsyncStream<Value>.Continuation] = [:]
+        var next: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+
+    func add(_ callback: @escaping @Sendable (Value, Value) -> Void) {
+        state.withLock { $0.callbacks.append(callback) }
+    }
+
+    func stream(startingWith current: () -> Value) -> AsyncStream<Value> {
+        // Only the newest value matters to a reader that is slower than the changes.
+        let (stream, continuation) = AsyncStream.makeStream(of: Value.self, bufferingPolicy: .bufferingNewest(1))
+        let id = state.withLock { state in
+            state.next += 1
+            state.continuations[state.next] = continuation
+            return state.next
+        }
+        continuation.onTermination = { [weak self] _ in
+            _ = self?.state.withLock { $0.continuations.removeValue(forKey: id) }
+        }
+        continuation.yield(current())
+        return stream
+    }
+
+    func notify(_ old: Value, _ new: Value) {
+        let (callbacks, continuations) = state.withLock { ($0.callbacks, Array($0.continuations.values)) }
+        for callback in callbacks { callback(old, new) }
+        for continuation in continuations { continuation.yield(new) }
+    }
+}

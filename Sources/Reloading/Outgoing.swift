@@ -1,0 +1,78 @@
+internal import Foundation
+internal import Logging
+internal import ReloadAMQP
+internal import ReloadCore
+internal import Synchronization
+
+/// How long a message that nobody could read stays in `reload.dead`, in milliseconds: 7 days.
+private let deadLetterLifetime = 7 * 24 * 60 * 60 * 1000
+
+extension Publisher {
+    /// Publishes a report to the status exchange and to the queue that asked for a copy. `done` is called when the broker
+    /// has both, or has refused one for good.
+    func publish(
+        _ outgoing: Reloader.Outgoing, topology: Topology, logger: Logger, done: @escaping @Sendable () -> Void
+    ) {
+        var envelope: Envelope
+        do throws(ReloadError) {
+            envelope = Envelope(body: try outgoing.report.encode())
+        } catch {
+            logger.error("report not encoded", metadata: ["reason": "\(error)"])
+            return done()
+        }
+        envelope.contentType = "application/json"
+        envelope.type = Report.protocolName
+        envelope.messageID = UUID().uuidString
+        envelope.correlationID = outgoing.correlationID
+        envelope.appID = "reload-agent"
+        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
+        let copies = Copies(outgoing.replyTo == nil ? 1 : 2, done)
+        publish(envelope, exchange: topology.statusExchange, routingKey: outgoing.report.routingKey) { result in
+            copies.isSettled(result, "report not published", logger)
+        }
+        if let queue = outgoing.replyTo {
+            publish(envelope, exchange: "", routingKey: queue) { result in
+                copies.isSettled(result, "copy of a report not published", logger)
+            }
+        }
+    }
+
+    /// Keeps a message that could not be read, with the reason in its headers.
+    func publish(
+        unreadable envelope: Envelope, _ error: ReloadError, to exchange: String, logger: Logger,
+        done: @escaping @Sendable () -> Void
+    ) {
+        var envelope = envelope
+        envelope.headers = envelope.headers.filter { $0.value != .other }
+        envelope.headers["x-reload-code"] = .string(error.code.rawValue)
+        envelope.headers["x-reload-reason"] = .string(error.message)
+        envelope.headers["x-reload-body-size"] = .integer(Int64(clamping: envelope.bodySize))
+        envelope.userID = nil
+        envelope.expiration = "\(deadLetterLifetime)"
+        let copies = Copies(1, done)
+        publish(envelope, exchange: exchange, routingKey: "") { result in
+            copies.isSettled(result, "unreadable message not kept", logger)
+        }
+    }
+}
+
+/// Calls back when the last copy of a message is settled.
+private final class Copies: Sendable {
+    private let left: Atomic<Int>
+    private let done: @Sendable () -> Void
+
+    init(_ count: Int, _ done: @escaping @Sendable () -> Void) {
+        left = Atomic(count)
+        self.done = done
+    }
+
+    /// A copy that was refused for good counts as settled: the request it answers would otherwise come back for ever. One
+    /// that was given up because the agent stops does not: the broker keeps the request.
+    func isSettled(_ result: Result<Void, BrokerError>, _ message: Logger.Message, _ logger: Logger) {
+        if case .failure(let error) = result {
+            if error.code == .stopped { return }
+            logger.error(message, metadata: ["reason": "\(error)"])
+        }
+        if left.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { done() }
+    }
+}

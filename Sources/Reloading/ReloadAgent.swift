@@ -1,0 +1,220 @@
+internal import Foundation
+public import Logging
+internal import ReloadAMQP
+public import ReloadCore
+public import ServiceLifecycle
+internal import Synchronization
+
+/// Reloads the plugins and configurations of a running service when a message says so.
+///
+/// ```swift
+/// let agent = try ReloadAgent(service: "crawler", broker: "amqp://localhost")
+/// let rules = try agent.config("crawler.rules", file: "rules.yaml", as: CrawlRules.self)
+/// let parser = try agent.plugin("crawler.parser", file: "plugins/libParser.so")
+/// try agent.start()
+///
+/// rules.current.maxDepth
+/// let records = try parser.call(page)
+/// ```
+///
+/// Register every module before ``start()``. Two background threads talk to the broker, one that consumes and one that
+/// publishes; reloads run on threads of their own. The service's threads only ever read ``Config/current`` and call
+/// ``PluginHandle/call(_:operation:)``.
+public final class ReloadAgent: Service {
+    /// What this agent was made with.
+    public let settings: Settings
+    private let reloader: Reloader
+    private let consumer: Consumer
+    private let publisher: Publisher
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    private struct State {
+        var phase = Phase.new
+        var online: Ticker?
+    }
+
+    private enum Phase {
+        case new
+        case started
+        case stopped
+    }
+
+    /// Makes an agent with the default settings.
+    public convenience init(
+        service: String, broker: String? = nil, logger: Logger = Logger(label: "reload-agent")
+    ) throws {
+        var settings = Settings(service: service)
+        settings.broker = broker ?? settings.broker
+        try self.init(settings, logger: logger)
+    }
+
+    /// Makes an agent. Nothing is connected before ``start()``.
+    ///
+    /// - Throws: ``BrokerError`` for a URL that cannot be read, ``ReloadError`` with `state.locked` when another live
+    ///   instance has the state directory, or with `state.unusable`.
+    public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
+        self.settings = settings
+        self.logger = logger
+        let topology = Topology(
+            controlExchange: settings.controlExchange, statusExchange: settings.statusExchange,
+            deadExchange: settings.deadExchange)
+        var connection = ConnectionSettings(
+            url: try BrokerURL(settings.broker), name: "\(settings.service):\(settings.instanceName)")
+        connection.heartbeat = settings.heartbeat
+        connection.bodyLimit = settings.bodyLimit
+        let publisher = try Publisher(settings: connection, topology: topology, logger: logger)
+        self.publisher = publisher
+
+        var core = Reloader.Settings(service: settings.service, instance: settings.instanceName)
+        core.artifactRoots = settings.artifactRoots
+        core.keep = settings.keep
+        core.plugins.vetting = settings.vetTimeout.map(Vetting.init(timeout:))
+        core.plugins.generationLimit = settings.generationLimit
+        let reloader = Reloader(
+            settings: core,
+            directory: try StateDirectory(
+                path: settings.stateDirectoryPath, artifactLimit: settings.artifactLimit),
+            outlets: Reloader.Outlets(
+                report: { outgoing, done in publisher.publish(outgoing, topology: topology, logger: logger, done: done)
+                },
+                deadLetter: { envelope, error, done in
+                    publisher.publish(
+                        unreadable: envelope, error, to: topology.deadExchange, logger: logger, done: done)
+                }),
+            logger: logger)
+        self.reloader = reloader
+
+        let wayBack = WayBack()
+        consumer = try Consumer(
+            settings: connection, topology: topology, delivery: DeliveryMode(settings.delivery), logger: logger,
+            onDelivery: { delivery, receipt in
+                reloader.receive(delivery.envelope, isOversized: delivery.isOversized) {
+                    wayBack.acknowledge(receipt)
+                }
+            },
+            onConnected: { reloader.announce(.online) })
+        wayBack.lead(to: consumer)
+    }
+
+    /// The way from an answer back to the consumer, which does not exist yet when its callbacks are made. Weak, or the two
+    /// would keep each other.
+    private final class WayBack: Sendable {
+        private struct Weak {
+            weak var consumer: Consumer?
+        }
+
+        private let end = Mutex(Weak())
+
+        func lead(to consumer: Consumer) {
+            end.withLock { $0.consumer = consumer }
+        }
+
+        func acknowledge(_ receipt: Receipt) {
+            end.withLock { $0.consumer }?.acknowledge(receipt)
+        }
+    }
+
+    deinit { stop() }
+
+    // MARK: Registering
+
+    /// Registers a configuration and reads its first version.
+    ///
+    /// - Parameters:
+    ///   - name: What messages call it, such as `crawler.rules`.
+    ///   - file: YAML, or JSON when the name ends in `.json`; read again when a request brings no artifact of its own.
+    ///   - type: What it is decoded into.
+    ///   - validate: Throws to refuse a version that decodes but makes no sense; its error goes into the report.
+    /// - Throws: ``ReloadError`` when the first version is not good.
+    public func config<Value: Decodable & Sendable>(
+        _ name: String, file: String, as type: Value.Type = Value.self,
+        validate: @escaping @Sendable (Value) throws -> Void = { _ in }
+    ) throws(ReloadError) -> Config<Value> {
+        Config(target: try reloader.config(name, file: file, validate: validate))
+    }
+
+    /// Registers a plugin, tries its first version in a process of its own and loads it.
+    ///
+    /// - Throws: ``ReloadError`` when the first version is not good.
+    public func plugin(_ name: String, file: String) throws(ReloadError) -> PluginHandle {
+        PluginHandle(target: try reloader.plugin(name, file: file))
+    }
+
+    /// Registers the service's own way of reloading something.
+    ///
+    /// - Parameters:
+    ///   - file: Read when a request brings no artifact of its own.
+    ///   - prepare: Loads and checks what it is given, on a background thread, and returns what makes it visible. A throw
+    ///     from `prepare` fails the request and changes nothing. What it returns is called when every module of the request
+    ///     is prepared; a throw from there takes the whole request back.
+    @discardableResult
+    public func handler(
+        _ name: String, file: String? = nil,
+        prepare: @escaping @Sendable (HandlerArtifact) throws -> @Sendable () throws -> Void
+    ) -> ModuleHandle {
+        ModuleHandle(target: reloader.handler(name, file: file, prepare))
+    }
+
+    // MARK: Running
+
+    /// Starts the background threads. A broker that is away is no error: the threads keep trying.
+    ///
+    /// - Throws: ``BrokerError`` when a thread cannot be started.
+    public func start() throws {
+        guard advance(from: .new, to: .started) else { return }
+        try publisher.start()
+        try consumer.start()
+        state.withLock { state in
+            state.online = Ticker(every: settings.reportInterval) { [reloader] in reloader.announce(.online) }
+        }
+        logger.info(
+            "reload agent started",
+            metadata: [
+                "service": "\(settings.service)", "instance": "\(settings.instanceName)",
+                "delivery": "\(settings.delivery.rawValue)",
+            ])
+    }
+
+    /// Stops in order: waits for reloads under way (at most ``Settings/shutdownGrace``), says `offline`, sends what is
+    /// left to send, and ends the threads. What the agent loaded stays loaded.
+    public func stop() {
+        guard advance(from: .started, to: .stopped) else { return }
+        state.withLock { $0.online }?.stop()
+        reloader.stop(grace: settings.shutdownGrace)
+        reloader.announce(.offline)
+        publisher.stop(flushing: .seconds(2))
+        consumer.stop()
+        logger.info("reload agent stopped")
+    }
+
+    /// Runs until the service group shuts down; see `ServiceLifecycle`.
+    public func run() async throws {
+        try start()
+        // Also returns when the task is cancelled: then it stops just the same.
+        try? await gracefulShutdown()
+        await withCheckedContinuation { continuation in
+            Thread { [self] in
+                stop()
+                continuation.resume()
+            }.start()
+        }
+    }
+
+    private func advance(from: Phase, to: Phase) -> Bool {
+        state.withLock { state in
+            guard state.phase == from else { return false }
+            state.phase = to
+            return true
+        }
+    }
+}
+
+extension DeliveryMode {
+    init(_ delivery: ReloadAgent.Settings.Delivery) {
+        switch delivery {
+        case .stream: self = .stream
+        case .ephemeral: self = .ephemeral
+        }
+    }
+}

@@ -1,0 +1,72 @@
+internal import Foundation
+
+extension ReloadAgent {
+    /// How an agent behaves. Every value has a default but the service's name.
+    public struct Settings: Sendable {
+        /// How requests reach the agent.
+        public enum Delivery: String, Sendable, CaseIterable {
+            /// From the fleet's journal, a RabbitMQ stream; goes on where it was after a lost connection.
+            case stream
+            /// From an exclusive queue that lives as long as the connection: what is published while it is away is lost.
+            case ephemeral
+        }
+
+        /// Name of the service, the part before the colon in a destination. `reloadctl` is reserved.
+        public var service: String
+        /// Name of this instance; nil means `<host>/<process id>`.
+        public var instance: String?
+        /// `amqp://user:password@host:port/vhost`. Default: `$AMQP_URL`, else the guest of a broker on this machine.
+        public var broker: String
+        /// How requests reach the agent.
+        public var delivery = Delivery.stream
+        /// Folder for the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
+        /// `$XDG_STATE_HOME/reload-agent/<service>/<instance>`. One live instance for each folder.
+        public var stateDirectory: String?
+        /// Folders a request's `path` may lead into; none: the folders of the registered files.
+        public var artifactRoots: [String] = []
+        /// Largest message body in bytes; a larger one is refused without being read.
+        public var bodyLimit = 16 << 20
+        /// Largest artifact in bytes.
+        public var artifactLimit = 256 << 20
+        /// Proven versions kept for rollback, beside the running one.
+        public var keep = 3
+        /// Longest time a plugin may take to open, create and test itself in the process that tries it first. nil tries
+        /// nothing beforehand: a plugin that crashes then takes the service with it.
+        public var vetTimeout: Duration? = .seconds(10)
+        /// Most generations of one plugin in memory, those that cannot be unloaded included.
+        public var generationLimit = 1000
+        /// Seconds between AMQP heartbeats.
+        public var heartbeat = 10
+        /// Time between two `online` reports.
+        public var reportInterval = Duration.seconds(30)
+        /// How long ``ReloadAgent/stop()`` waits for reloads under way.
+        public var shutdownGrace = Duration.seconds(10)
+        /// Name of the exchange requests come from.
+        public var controlExchange = "reload.control"
+        /// Name of the exchange reports go to.
+        public var statusExchange = "reload.status"
+        /// Name of the exchange for messages nobody could read.
+        public var deadExchange = "reload.dead"
+
+        /// Settings with their defaults.
+        public init(service: String) {
+            self.service = service
+            broker = ProcessInfo.processInfo.environment["AMQP_URL"] ?? "amqp://guest:guest@127.0.0.1:5672/"
+        }
+
+        /// The instance as reports name it.
+        public var instanceName: String {
+            instance ?? "\(ProcessInfo.processInfo.hostName)/\(ProcessInfo.processInfo.processIdentifier)"
+        }
+
+        /// The folder that ``stateDirectory`` comes to.
+        public var stateDirectoryPath: String {
+            let environment = ProcessInfo.processInfo.environment
+            if let path = stateDirectory ?? environment["RELOAD_STATE_DIR"] { return path }
+            let home = environment["XDG_STATE_HOME"] ?? NSHomeDirectory() + "/.local/state"
+            // Without the process id, so that a restarted service finds its folder again.
+            let name = instance ?? ProcessInfo.processInfo.hostName
+            return "\(home)/reload-agent/\(service)/\(name.replacing("/", with: "_"))"
+        }
+    }
+}

@@ -1,0 +1,66 @@
+internal import ReloadAMQP
+internal import ReloadCore
+
+/// Follows the stream of reports from a point on, and goes on after a lost connection: the stream keeps what comes
+/// meanwhile. A report may then come twice.
+struct ReportFollower: ~Copyable {
+    private let link: Link
+    private var reader: StreamReader?
+    /// When the last report came: everything before it has been seen.
+    private var seen = ContinuousClock.now
+    private var backoff = Duration.milliseconds(100)
+    /// The connection was lost; called once for each time.
+    private let lost: (BrokerError) -> Void
+    /// It is there again.
+    private let found: () -> Void
+
+    /// Goes on with a reader that has been read up to now.
+    init(
+        _ link: Link, _ reader: consuming StreamReader, lost: @escaping (BrokerError) -> Void = { _ in },
+        found: @escaping () -> Void = {}
+    ) {
+        self.link = link
+        self.reader = consume reader
+        self.lost = lost
+        self.found = found
+    }
+
+    /// The next report, or nil after a second without one.
+    ///
+    /// - Throws: ``Interrupted`` after a signal, `broker.timeout` after the deadline.
+    mutating func next() throws -> Report? {
+        try link.check()
+        do throws(BrokerError) {
+            if let report = try arrived() { return report }
+            reader?.wait()
+            return try arrived()
+        } catch {
+            reader = nil
+            backoff = .milliseconds(100)
+            lost(error)
+        }
+        return nil
+    }
+
+    private mutating func arrived() throws(BrokerError) -> Report? {
+        while let delivery = try reader?.next() {
+            seen = .now
+            if let report = try? Report.decode(delivery.envelope.body), report.sender != nil { return report }
+        }
+        return nil
+    }
+
+    /// Connects again if the connection was lost; ``next()`` returns nothing until that works.
+    mutating func reconnect() throws {
+        guard reader == nil else { return }
+        do {
+            let age = seen.duration(to: .now) + .seconds(1)
+            reader = try StreamReader(link, link.topology.reports, from: .age(age))
+            found()
+        } catch let error as BrokerError {
+            guard !link.interruption.isOver else { throw error }
+            link.interruption.sleep(backoff)
+            backoff = min(backoff * 2, .seconds(2))
+        }
+    }
+}

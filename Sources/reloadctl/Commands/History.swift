@@ -1,0 +1,67 @@
+internal import ArgumentParser
+internal import Foundation
+internal import ReloadAMQP
+internal import ReloadCore
+
+struct History: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows who published what, and how each instance answered.",
+        discussion: """
+            With --json each request is a line {"request", "at", "origin", "operation", "destination", "modules", \
+            "answers"}, answers as publish shows them; "problem" says why nobody can read it.
+            """)
+
+    @Option(help: "Only requests that name this module.")
+    var module: String?
+
+    @Option(help: "How far back, such as 30m, 1d; the journal keeps 30 days, the reports 7.")
+    var since = DurationArgument(.seconds(86_400))
+
+    @OptionGroup var timeout: TimeoutOption
+    @OptionGroup var broker: BrokerOptions
+
+    func validate() throws {
+        guard since.duration > .zero else { throw ValidationError("--since must be longer than nothing") }
+    }
+
+    func run() throws {
+        let link = try Link(broker, timeout: timeout.timeout.duration)
+        var log = RequestLog()
+        do {
+            try readJournal(link, into: &log)
+            try readReports(link, into: &log)
+        } catch let error as Interrupted {
+            throw ExitStatus.signal(error.signal)
+        }
+        for entry in log.entries where module == nil || entry.request?.modules.contains(where: isNamed) == true {
+            if broker.json {
+                try StandardOutput.line(HistoryLine(entry).jsonLine())
+            } else {
+                StandardOutput.write(entry.text.map { $0 + "\n" }.joined())
+            }
+        }
+    }
+
+    private func isNamed(_ wanted: Request.Module) -> Bool { wanted.name == module }
+
+    private func readJournal(_ link: Link, into log: inout RequestLog) throws {
+        var reader = try StreamReader(link, link.topology.journal, from: .age(since.duration))
+        try reader.readJournal { log.add($0) }
+        reader.close()
+    }
+
+    private func readReports(_ link: Link, into log: inout RequestLog) throws {
+        var publisher = try ConfirmingPublisher(link)
+        var reader = try StreamReader(link, link.topology.reports, from: .age(since.duration))
+        try readToEnd(&reader, &publisher, link) { delivery in
+            // Of a day's reports nearly all only say that an instance is there; the routing key tells them without
+            // decoding.
+            guard !delivery.routingKey.hasSuffix(".online"), !delivery.routingKey.hasSuffix(".offline"),
+                let report = try? Report.decode(delivery.envelope.body)
+            else { return }
+            log.add(report)
+        }
+        reader.close()
+        publisher.close()
+    }
+}

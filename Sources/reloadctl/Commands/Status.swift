@@ -1,0 +1,121 @@
+internal import ArgumentParser
+internal import Foundation
+internal import ReloadAMQP
+internal import ReloadCore
+
+struct Status: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows what every present instance runs.",
+        discussion: """
+            Read from the instances' last reports, unless --fresh asks them. With --json each instance is a line \
+            {"service", "instance", "state", "at", "modules"}, modules as in a report.
+            """)
+
+    @Option(help: "Only this module.")
+    var module: String?
+
+    @Flag(help: "Ask the instances instead of reading their last reports.")
+    var fresh = false
+
+    @OptionGroup var destination: DestinationOption
+    @OptionGroup var timeout: TimeoutOption
+    @OptionGroup var broker: BrokerOptions
+
+    func run() throws {
+        let link = try Link(broker, timeout: timeout.timeout.duration)
+        guard fresh else { return try show(read(link)) }
+        let now = Date()
+        let request = Request(
+            operation: .inventory, origin: Link.origin, issuedAt: now,
+            expiresAt: now.addingTimeInterval(Double(timeout.timeout.duration.wholeMilliseconds) / 1000),
+            destination: destination.parsed, modules: [])
+        var run = RequestRun(request, on: link, wait: .all)
+        try run.send(json: false)
+        try show(run.view)
+        for instance in run.answers.silent {
+            StandardError.line("reloadctl: no response from \("\(instance)".printable); its last report is shown")
+        }
+        try run.finish()
+    }
+
+    private func read(_ link: Link) throws -> FleetView {
+        var view = FleetView()
+        do {
+            var publisher = try ConfirmingPublisher(link)
+            var reader = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
+            try readToEnd(&reader, &publisher, link) { delivery in
+                if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
+            }
+            reader.close()
+            publisher.close()
+        } catch let error as Interrupted {
+            throw ExitStatus.signal(error.signal)
+        }
+        return view
+    }
+
+    private func show(_ view: FleetView) throws {
+        let present = view.present(matching: destination.parsed).sorted { $0.key < $1.key }
+        if present.isEmpty { StandardError.line("reloadctl: no instance present") }
+        if broker.json {
+            for (instance, entry) in present {
+                let modules = entry.modules.values.filter { module == nil || $0.name == module }
+                if module != nil && modules.isEmpty { continue }
+                try StandardOutput.line(InstanceLine(instance, entry, modules).jsonLine())
+            }
+        } else if !present.isEmpty {
+            let now = Date()
+            var table = Table(header: StatusRow.header)
+            for (instance, entry) in present {
+                table.rows += StatusRow.rows(instance, entry, only: module, now: now)
+            }
+            StandardOutput.write(table.lines.map { $0 + "\n" }.joined())
+        }
+    }
+}
+
+/// One instance as `status --json` shows it.
+private struct InstanceLine: Encodable {
+    let service: String
+    let instance: String
+    let state: ReportState
+    let at: String?
+    let modules: [ModuleReport]
+
+    init(_ instance: Instance, _ entry: FleetView.Entry, _ modules: [ModuleReport]) {
+        service = instance.service
+        self.instance = instance.name
+        state = entry.state
+        at = entry.at.map(ReloadJSON.text)
+        self.modules = modules.sorted { $0.name < $1.name }
+    }
+}
+
+/// The rows of `status` for people.
+enum StatusRow {
+    static let header = [
+        "INSTANCE", "MODULE", "STATE", "RUNNING", "DESIRED", "VERSION", "GEN", "DIGEST", "LINGERING", "AGE",
+    ]
+
+    /// A row for each module. `behind` marks one that does not run what was asked.
+    static func rows(_ instance: Instance, _ entry: FleetView.Entry, only name: String?, now: Date) -> [[String]] {
+        let age = entry.at.map { Duration.milliseconds(Int64(now.timeIntervalSince($0) * 1000)).age } ?? "?"
+        let modules = entry.modules.values.filter { name == nil || $0.name == name }.sorted { $0.name < $1.name }
+        guard !modules.isEmpty || name != nil else {
+            return [["\(instance)", "-", "-", "-", "-", "-", "-", "-", "-", age]]
+        }
+        return modules.map { module in
+            let running = module.running
+            let desired = module.desired?.revision
+            let isBehind = desired != nil && desired != running?.revision
+            let digest = running?.digest.map { $0.replacing(Digest.prefix, with: "").prefix(12) }
+            let calls = module.lingering.map(\.inFlight).reduce(0, +)
+            return [
+                "\(instance)", module.name, isBehind ? "behind" : "current", running.map { "\($0.revision)" } ?? "-",
+                desired.map { "\($0)" } ?? "-", running?.version ?? "-", running?.generation.map { "\($0)" } ?? "-",
+                digest.map(String.init) ?? "-",
+                module.lingering.isEmpty ? "-" : "\(module.lingering.count) (\(calls) calls)", age,
+            ]
+        }
+    }
+}

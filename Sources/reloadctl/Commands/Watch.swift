@@ -1,0 +1,70 @@
+internal import ArgumentParser
+internal import ReloadAMQP
+internal import ReloadCore
+
+struct Watch: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Shows reports as they come, until Ctrl-C.",
+        discussion: "With --json each line is a report as it was published, reload.status.v1.")
+
+    @Option(help: "Only reports that name this module.")
+    var module: String?
+
+    @OptionGroup var destination: DestinationOption
+    @OptionGroup var broker: BrokerOptions
+
+    func run() throws {
+        do {
+            let link = try Link(broker, timeout: nil)
+            var follower = ReportFollower(
+                link, try StreamReader(link, link.topology.reports, from: .next),
+                lost: { StandardError.line("reloadctl: \($0); connecting again") },
+                found: { StandardError.line("reloadctl: connected again") })
+            var recent = RecentReports()
+            while true {
+                try follower.reconnect()
+                guard let report = try follower.next(), recent.isNew(report), isWanted(report) else { continue }
+                StandardOutput.line(broker.json ? try report.jsonLine() : Self.text(report))
+            }
+        } catch is Interrupted {
+            // The way this command ends.
+        }
+    }
+
+    private func isWanted(_ report: Report) -> Bool {
+        destination.parsed?.matches(service: report.service, instance: report.instance) ?? true
+            && (module == nil || report.modules.contains { $0.name == module })
+    }
+
+    private static func text(_ report: Report) -> String {
+        let modules = report.modules.map { module in
+            module.name + (module.running.map { " \($0.revision)" } ?? "")
+        }
+        let reason = [report.code == .ok ? "" : report.code.rawValue, report.message].filter { !$0.isEmpty }
+        return [
+            report.at, "\(report.service):\(report.instance)", report.state.rawValue,
+            modules.joined(separator: ", "), reason.joined(separator: ": "),
+        ].filter { !$0.isEmpty }.joined(separator: "  ").printable
+    }
+}
+
+/// Those that were shown last: after a lost connection some come again.
+struct RecentReports {
+    private static let capacity = 1000
+    private var keys: Set<String> = []
+    private var order: [String] = []
+    private var oldest = 0
+
+    mutating func isNew(_ report: Report) -> Bool {
+        let key = "\(report.service):\(report.instance) \(report.sequence) \(report.at)"
+        guard keys.insert(key).inserted else { return false }
+        if order.count < Self.capacity {
+            order.append(key)
+        } else {
+            keys.remove(order[oldest])
+            order[oldest] = key
+            oldest = (oldest + 1) % Self.capacity
+        }
+        return true
+    }
+}

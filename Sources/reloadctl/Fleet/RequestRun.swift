@@ -1,0 +1,108 @@
+internal import Foundation
+internal import ReloadAMQP
+internal import ReloadCore
+
+/// One request on its way: who is there, publish, wait for the answers.
+struct RequestRun {
+    /// How far it came.
+    enum Progress {
+        /// Nothing was sent.
+        case unsent
+        /// Sent, and no confirm came: the broker may have it or not.
+        case unconfirmed
+        /// The broker has it.
+        case confirmed
+    }
+
+    let id = UUID().uuidString.lowercased()
+    var request: Request
+    let link: Link
+    let wait: WaitArgument
+
+    private(set) var view = FleetView()
+    private(set) var answers: Answers
+    private(set) var progress = Progress.unsent
+    /// The signal that ended the wait.
+    private(set) var signal: Int32?
+
+    init(_ request: Request, on link: Link, wait: WaitArgument) {
+        self.request = request
+        self.link = link
+        self.wait = wait
+        answers = Answers(request: id, goal: .count(0))
+    }
+
+    /// Publishes and waits.
+    ///
+    /// - Parameters:
+    ///   - begun: Is called when the request is confirmed and it is known whose answers are awaited.
+    ///   - changed: Is called after each answer, then with whose it is, after each `applying`, and once a second.
+    /// - Throws: ``BrokerError`` or ``Interrupted`` when the request is not confirmed; see ``progress``. Once it is, nothing
+    ///   is thrown, and the time or a signal ends the wait.
+    mutating func run(begun: (RequestRun) -> Void, changed: (RequestRun, Instance?) -> Void) throws {
+        var publisher = try ConfirmingPublisher(link)
+        var follower: ReportFollower?
+        switch wait {
+        case .count(0):
+            break
+        case .count(let count):
+            follower = ReportFollower(link, try StreamReader(link, link.topology.reports, from: .next))
+            answers = Answers(request: id, goal: .count(count))
+        case .all:
+            var presence = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
+            var view = view
+            try readToEnd(&presence, &publisher, link) { delivery in
+                if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
+            }
+            self.view = view
+            answers = Answers(request: id, goal: .all(Set(view.present(matching: request.destination).keys)))
+            follower = ReportFollower(link, presence)
+        }
+        try publish(with: &publisher)
+        publisher.close()
+        begun(self)
+        // The request is out: whatever happens to the connection now, the stream keeps the answers, and only the time or
+        // a signal ends the wait.
+        do {
+            while !answers.isComplete {
+                try follower?.reconnect()
+                guard let report = try follower?.next() else {
+                    changed(self, nil)
+                    continue
+                }
+                view.fold(report)
+                changed(self, answers.fold(report))
+            }
+        } catch {
+            signal = link.interruption.signal
+        }
+    }
+
+    private mutating func publish(with publisher: inout ConfirmingPublisher) throws {
+        let envelope = try self.envelope()
+        try link.check()
+        progress = .unconfirmed
+        let number = try publisher.send(envelope, exchange: link.topology.controlExchange, routingKey: "")
+        try publisher.awaitConfirm(number)
+        progress = .confirmed
+    }
+}
+
+extension RequestRun {
+    private func envelope() throws(ReloadError) -> Envelope {
+        var envelope = Envelope(body: try request.encode())
+        envelope.contentType = "application/json"
+        envelope.type = Request.protocolName
+        envelope.messageID = id
+        envelope.correlationID = id
+        envelope.appID = Report.reservedService
+        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
+        if let expiresAt = request.expiresAt {
+            envelope.expiration = "\(max(1, Int64(expiresAt.timeIntervalSinceNow * 1000)))"
+        }
+        if let destination = request.destination {
+            envelope.headers[Request.destinationHeader] = .string(destination.pattern)
+        }
+        return envelope
+    }
+}

@@ -1,0 +1,92 @@
+internal import Foundation
+internal import ReloadCore
+
+extension Answers {
+    /// `plugin.abi_mismatch: the text`, or as much of it as there is.
+    static func reason(_ answer: Answer) -> String {
+        [answer.code == .ok ? "" : answer.code.rawValue, answer.message].filter { !$0.isEmpty }.joined(separator: ": ")
+    }
+
+    /// The end for people: a line for each instance, then the counts.
+    var text: [String] {
+        var lines: [String] = []
+        let all = Outcome.allCases.flatMap { outcome in members(of: outcome).map { (outcome, $0) } }
+        let table = Table(
+            header: ["", "", ""],
+            rows: all.map { outcome, instance in
+                guard let answer = given[instance] else { return ["no response", "\(instance)", ""] }
+                let state = answer.state.rawValue.replacing("_", with: " ")
+                return [
+                    outcome == .unexpected ? "\(state), unexpected" : state, "\(instance)",
+                    answer.state.isSuccess ? "" : Self.reason(answer),
+                ]
+            })
+        lines += table.lines.dropFirst().map { "  " + $0 }
+        let counts = Outcome.allCases.compactMap { outcome -> String? in
+            let count = outcome == .noResponse ? missing : members(of: outcome).count
+            guard count > 0 else { return nil }
+            return "\(count) \(outcome == .noResponse ? "no response" : outcome.rawValue)"
+        }
+        if !counts.isEmpty { lines.append(counts.joined(separator: ", ")) }
+        return lines
+    }
+}
+
+/// One answer as `--json` shows it, the moment it comes, and in the lists of the end.
+struct AnswerLine: Encodable {
+    /// The request it answers; left out in the lists, which name it once.
+    var request: String?
+    let service: String
+    let instance: String
+    /// Left out of `no_response`, like the three below.
+    var state: ReportState?
+    var code: ReloadCode?
+    var message: String?
+    var at: String?
+
+    init(_ instance: Instance, _ answer: Answers.Answer?, request: String? = nil) {
+        self.request = request
+        service = instance.service
+        self.instance = instance.name
+        state = answer?.state
+        code = answer?.code
+        message = answer?.message
+        at = answer?.at
+    }
+}
+
+/// The last line of `--json`: the request, whether the broker confirmed it, and everyone in one of six lists. The number
+/// of answers awaited is there because `--wait N` knows no names for those that are missing.
+struct SummaryLine: Encodable {
+    let request: String
+    let confirmed: Bool
+    let awaited: Int
+    let applied, failed, refused, superseded, noResponse, unexpected: [AnswerLine]
+
+    init(_ answers: Answers, confirmed: Bool) {
+        func list(_ outcome: Answers.Outcome) -> [AnswerLine] {
+            answers.members(of: outcome).map { AnswerLine($0, answers.given[$0]) }
+        }
+        request = answers.request
+        self.confirmed = confirmed
+        awaited = answers.awaited
+        applied = list(.applied)
+        failed = list(.failed)
+        refused = list(.refused)
+        superseded = list(.superseded)
+        noResponse = list(.noResponse)
+        unexpected = list(.unexpected)
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case request, confirmed, awaited, applied, failed, refused, superseded, unexpected
+        case noResponse = "no_response"
+    }
+}
+
+extension Encodable {
+    /// The value on one line, as `--json` prints it.
+    func jsonLine() throws -> String {
+        String(decoding: try ReloadJSON.encoder().encode(self), as: UTF8.self)
+    }
+}

@@ -1,0 +1,17 @@
+/// Columns of text, each as wide as its widest cell.
+struct Table {
+    var header: [String]
+    var rows: [[String]] = []
+
+    /// One line for each row, the header first; no blanks at the end of a line.
+    var lines: [String] {
+        let all = [header] + rows.map { $0.map(\.printable) }
+        let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+        return all.map { row in
+            let line = zip(row, widths).map { cell, width in
+                cell + String(repeating: " ", count: width - cell.count)
+            }.joined(separator: "  ")
+            return String(line.reversed().drop { $0 == " " }.reversed())
+        }
+    }
+}

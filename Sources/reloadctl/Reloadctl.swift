@@ -1,0 +1,41 @@
+internal import ArgumentParser
+internal import ReloadAMQP
+internal import ReloadCore
+
+/// The operators' command line.
+@main
+struct Reloadctl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "reloadctl",
+        abstract: "Publishes reload requests and shows what a fleet makes of them.",
+        discussion: """
+            Exit status: 0 all applied, unchanged or validated; 1 some failed, refused or rolled back; 2 usage; \
+            3 some did not respond; 4 broker unreachable or the request not confirmed.
+            """,
+        subcommands: [Publish.self, Rollback.self, Status.self, History.self, Watch.self, Release.self]
+    )
+
+    /// ArgumentParser's own `main` would end with sysexits' 64 where the contract says 2.
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let status as ExitStatus {
+            status.end()
+        } catch let error as BrokerError {
+            StandardError.line("reloadctl: \(error)")
+            (error.code == .badURL ? ExitStatus.usage : .broker).end()
+        } catch let error as ReloadError {
+            StandardError.line("reloadctl: \(error)")
+            ExitStatus.usage.end()
+        } catch {
+            let text = fullMessage(for: error)
+            guard exitCode(for: error) != .success else {
+                StandardOutput.write(text + "\n")
+                return
+            }
+            StandardError.line(text)
+            ExitStatus.usage.end()
+        }
+    }
+}

@@ -1,0 +1,169 @@
+import Foundation
+import ReloadAMQP
+import ReloadCore
+import Testing
+
+/// The repository's folders and what was built of it.
+enum Repository {
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .appendingPathComponent("../../..").standardizedFileURL.path
+    static let scripts = root + "/scripts"
+    static let example = root + "/Examples/crawler"
+    /// Where the crawler, its plugins and reloadctl were built: `scripts/test` builds them.
+    static let binaries =
+        ProcessInfo.processInfo.environment["RELOAD_TEST_BINARIES"] ?? example + "/.build/release"
+
+    /// Without them nothing can be tested end to end; where they must be there, in CI, that is a failure and no skip.
+    static var isReady: Bool {
+        ProcessInfo.processInfo.environment["CI"] != nil
+            || FileManager.default.isExecutableFile(atPath: binaries + "/crawler")
+    }
+}
+
+/// A private RabbitMQ node in a folder of its own.
+struct Broker: Sendable {
+    let directory: String
+    let url: String
+
+    /// The broker that the suite's trait started.
+    @TaskLocal static var shared: Broker?
+
+    static func start() async throws -> Broker {
+        let base = ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? NSTemporaryDirectory()
+        let directory = "\(base)/broker-\(UUID().uuidString.prefix(8))"
+        let outcome = try await run("start", in: directory)
+        guard let url = outcome.output.split(whereSeparator: \.isWhitespace).last, url.hasPrefix("amqp://") else {
+            throw TestFailure("no broker: \(outcome.output)\(outcome.errors)")
+        }
+        return Broker(directory: directory, url: String(url))
+    }
+
+    /// Runs one of the script's commands.
+    @discardableResult
+    func run(_ arguments: String...) async throws -> Outcome {
+        let outcome = try await Self.run(arguments, in: directory)
+        guard outcome.status == 0 else { throw TestFailure("broker \(arguments): \(outcome.errors)") }
+        return outcome
+    }
+
+    func stop() async throws {
+        try await run("stop")
+        try FileManager.default.removeItem(atPath: directory)
+    }
+
+    private static func run(_ arguments: String..., in directory: String) async throws -> Outcome {
+        try await run(arguments, in: directory)
+    }
+
+    private static func run(_ arguments: [String], in directory: String) async throws -> Outcome {
+        try await Command(Repository.scripts + "/broker", ["--dir", directory] + arguments).outcome()
+    }
+}
+
+/// Gives a suite one broker, from its first test to its last.
+struct WithBroker: SuiteTrait, TestScoping {
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
+    ) async throws {
+        let broker = try await Broker.start()
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await Broker.$shared.withValue(broker) { try await function() })
+        } catch {
+            result = .failure(error)
+        }
+        try await broker.stop()
+        try result.get()
+    }
+}
+
+extension Trait where Self == WithBroker {
+    static var withBroker: WithBroker { WithBroker() }
+}
+
+/// One test's folder, processes and service name on a broker.
+final class World: Sendable {
+    let broker: Broker
+    let folder: String
+    /// A name of its own, so that tests on one broker do not hear one another.
+    let service: String
+
+    /// Runs a test in a world of its own and ends every process it started.
+    static func run(on broker: Broker? = Broker.shared, _ body: (World) async throws -> Void) async throws {
+        guard let broker else { throw TestFailure("no broker") }
+        let world = try World(broker)
+        do {
+            try await body(world)
+        } catch {
+            await world.end()
+            throw error
+        }
+        await world.end()
+    }
+
+    private let commands = Commands()
+
+    private actor Commands {
+        var all: [Command] = []
+        func add(_ command: Command) { all.append(command) }
+    }
+
+    private init(_ broker: Broker) throws {
+        self.broker = broker
+        service = "crawler-\(UUID().uuidString.prefix(8).lowercased())"
+        folder = NSTemporaryDirectory() + "/reload-e2e-\(service)"
+        try FileManager.default.createDirectory(atPath: folder + "/artifacts", withIntermediateDirectories: true)
+    }
+
+    private func end() async {
+        for command in await commands.all { await command.stop() }
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Starts a process that ends with the test.
+    func start(_ path: String, _ arguments: [String], environment: [String: String] = [:]) async throws -> Command {
+        let command = try Command(path, arguments, environment: environment)
+        await commands.add(command)
+        return command
+    }
+
+    /// A file under the folder the crawlers take artifacts from.
+    @discardableResult
+    func write(_ text: String, to name: String) throws -> String {
+        let path = "\(folder)/artifacts/\(name)"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+        return path
+    }
+
+    /// Copies a built plugin into the folder the crawlers take artifacts from.
+    @discardableResult
+    func plugin(_ product: String) throws -> String {
+        let path = "\(folder)/artifacts/lib\(product).so"
+        if !FileManager.default.fileExists(atPath: path) {
+            try FileManager.default.copyItem(atPath: "\(Repository.binaries)/lib\(product).so", toPath: path)
+        }
+        return path
+    }
+
+    /// The sample site; its address.
+    func site() async throws -> String {
+        let server = try await start(
+            "/usr/bin/env", ["python3", Repository.example + "/site/serve.py", "--host", "127.0.0.1", "--port", "0"])
+        return try await server.line { JSON($0)?["url"]?.text }
+    }
+
+    /// Runs reloadctl to its end.
+    func reloadctl(_ arguments: String...) async throws -> Outcome {
+        try await Command(Repository.binaries + "/reloadctl", arguments, environment: ["AMQP_URL": broker.url])
+            .outcome()
+    }
+
+    /// Publishes for this world's service and waits for all.
+    func publish(_ module: String, _ arguments: String...) async throws -> Outcome {
+        try await Command(
+            Repository.binaries + "/reloadctl",
+            ["publish", module, "--destination", "\(service):*", "--json"] + arguments,
+            environment: ["AMQP_URL": broker.url]
+        ).outcome()
+    }
+}

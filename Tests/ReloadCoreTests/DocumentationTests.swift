@@ -1,0 +1,14 @@
+import Foundation
+import ReloadCore
+import Testing
+
+@Suite struct DocumentationTests {
+    private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .appendingPathComponent("../..").standardizedFileURL
+
+    @Test func docsListEveryCodeOnce() throws {
+        let text = try String(contentsOf: root.appendingPathComponent("docs/codes.md"), encoding: .utf8)
+        let listed = text.matches(of: /\| `([a-z_.]+)` \|/).map { String($0.1) }
+        #expect(listed == ReloadCode.all.map(\.rawValue))
+    }
+}

@@ -1,0 +1,150 @@
+import Foundation
+import ReloadCore
+import Testing
+
+@Suite struct RequestCodecTests {
+    private func code(_ body: String) -> ReloadCode? {
+        do throws(ReloadError) {
+            _ = try Request.decode(Array(body.utf8))
+            return nil
+        } catch {
+            return error.code
+        }
+    }
+
+    @Test func decodesTheDesignsExample() throws {
+        let request = try Request.decode(
+            Array(
+                """
+                {"protocol":"reload.request.v1","operation":"apply","origin":"reloadctl@ops-1",
+                "issued_at":"2026-11-21T03:00:00Z","expires_at":null,"destination":"crawler:*","later":"ignored",
+                "modules":[{"name":"crawler.parser","kind":"plugin","revision":42,"version":"2.3.0",
+                "path":"news/libParser.so","sha256":"\(String(repeating: "9F", count: 32))","inline":null}]}
+                """.utf8))
+        #expect(request.operation == .apply)
+        #expect(request.issuedAt == Date(timeIntervalSince1970: 1_795_230_000))
+        #expect(request.expiresAt == nil)
+        #expect(request.destination == Destination("crawler:*"))
+        let module = try #require(request.modules.first)
+        #expect(module.revision == 42)
+        #expect(module.artifact == .path("news/libParser.so"))
+        #expect(module.digest == "sha256:" + String(repeating: "9f", count: 32))
+        #expect(try Request.decode(request.encode()) == request)
+    }
+
+    @Test func decodesTheArticlesMessage() throws {
+        func artifact(_ json: String) throws -> ArtifactSource? {
+            let request = try Request.decode(Array(json.utf8))
+            #expect(request.operation == .apply)
+            #expect(request.modules.map(\.name) == ["a.b"])
+            #expect(request.modules.first?.revision == nil)
+            return request.modules.first?.artifact
+        }
+        #expect(
+            try artifact(#"{"model_path":"a.b","is_append_path":true,"physical_path":"/srv/new"}"#)
+                == .folder("/srv/new"))
+        #expect(
+            try artifact(#"{"model_path":"a.b","is_append_path":false,"physical_path":"/srv/b.so"}"#)
+                == .path("/srv/b.so"))
+        #expect(try artifact(#"{"model_path":"a.b","is_append_path":false,"physical_path":""}"#) == .registeredFile)
+        #expect(code(#"{"model_path":"a.b","is_append_path":"yes"}"#) == .messageInvalid)
+        #expect(code(#"{"model_path":""}"#) == .messageInvalid)
+    }
+
+    @Test(arguments: [
+        ("", ReloadCode.messageEmpty), ("{", .messageNotJSON), ("\u{0}\u{1}", .messageNotJSON), ("[]", .messageInvalid),
+        ("3", .messageInvalid), ("{}", .messageInvalid), (#"{"protocol":7}"#, .messageInvalid),
+        (#"{"protocol":"reload.request.v9"}"#, .messageUnknownProtocol),
+        (#"{"protocol":"reload.request.v1","operation":"explode","modules":[]}"#, .messageUnknownOperation),
+        (#"{"protocol":"reload.request.v1","operation":"apply"}"#, .messageInvalid),
+        (#"{"protocol":"reload.request.v1","operation":"apply","modules":[]}"#, .messageInvalid),
+    ])
+    func refusesWithACode(body: String, expected: ReloadCode) {
+        #expect(code(body) == expected)
+    }
+
+    @Test(arguments: [
+        (#"{"name":"m","kind":"rocket","revision":1}"#, ReloadCode.messageUnknownKind),
+        (#"{"name":"m","kind":"config"}"#, .messageInvalid),
+        (#"{"name":"","kind":"config","revision":1}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":"1"}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":1.5}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":-1}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":1,"sha256":"abc"}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":1,"path":"a","inline":"YQ=="}"#, .messageInvalid),
+        (#"{"name":"m","kind":"config","revision":1},{"name":"m","kind":"config","revision":1}"#, .messageInvalid),
+    ])
+    func refusesAModule(module: String, expected: ReloadCode) {
+        #expect(code(#"{"protocol":"reload.request.v1","operation":"apply","modules":[\#(module)]}"#) == expected)
+    }
+
+    @Test func errorsNameTheCodingPath() {
+        let body = #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"m","revision":"x"}]}"#
+        #expect {
+            try Request.decode(Array(body.utf8))
+        } throws: { error in
+            "\(error)".contains("modules[0].revision")
+        }
+    }
+
+    @Test func longFieldsAreCutInErrors() {
+        let body = #"{"protocol":"\#(String(repeating: "x", count: 100_000))"}"#
+        #expect {
+            try Request.decode(Array(body.utf8))
+        } throws: { error in
+            "\(error)".utf8.count < 1000
+        }
+    }
+}
+
+@Suite struct DestinationTests {
+    @Test(arguments: [
+        ("crawler:*", true), ("*", true), ("crawler:web-1", true), ("crawler", true), ("c*:web-?", true), ("*:*", true),
+        ("*1", true), ("crawler:web-?", true), ("crawler:web-2", false), ("crawl", false), ("indexer:*", false),
+        ("", false),
+        ("crawler:", false), ("crawler:web", false), ("?", false), ("*:*:*", false), ("crawler:web-1*", true),
+    ])
+    func matches(pattern: String, expected: Bool) {
+        #expect(Destination(pattern).matches(service: "crawler", instance: "web-1") == expected)
+    }
+
+    @Test func aQuestionMarkIsOneCharacterOfAnyLength() {
+        #expect(Destination("s:?").matches(service: "s", instance: "ü"))
+        #expect(!Destination("s:??").matches(service: "s", instance: "ü"))
+    }
+
+    @Test func manyStarsEndSoon() {
+        let pattern = String(repeating: "*a", count: 500) + "b"
+        #expect(!Destination(pattern).matches(service: "s", instance: String(repeating: "a", count: 1000)))
+    }
+}
+
+@Suite struct ReportTests {
+    @Test func keysAreTheContracts() throws {
+        var report = Report(
+            request: nil, service: "crawler", instance: "web.3/4711", sequence: 17, state: .rolledBack,
+            at: Date(timeIntervalSince1970: 0.12))
+        report.modules = [
+            ModuleReport(
+                name: "m", kind: .plugin, state: .applied,
+                running: VersionReport(revision: 42, digest: "sha256:00", generation: 9),
+                lingering: [LingeringReport(generation: 8, inFlight: 2, ageMilliseconds: 310)], timings: ["vet": 3.5])
+        ]
+        let json = String(decoding: try report.encode(), as: UTF8.self)
+        for part in [
+            #""request":null"#, #""state":"rolled_back""#, #""protocol":"reload.status.v1""#, #""in_flight":2"#,
+            #""age_ms":310"#, #""timings_ms":{"vet":3.5}"#, #""at":"1970-01-01T00:00:00.120Z""#, #""generation":9"#,
+        ] {
+            #expect(json.contains(part), "\(part) in \(json)")
+        }
+        #expect(report.routingKey == "crawler.web_3/4711.rolled_back")
+        #expect(try Report.decode(Array(json.utf8)) == report)
+    }
+
+    @Test func codesAreListedOnce() {
+        #expect(Set(ReloadCode.all).count == ReloadCode.all.count)
+        for code in ReloadCode.all where code != .ok {
+            #expect(code.rawValue.wholeMatch(of: /[a-z]+\.[a-z_]+/) != nil, "\(code)")
+        }
+    }
+}

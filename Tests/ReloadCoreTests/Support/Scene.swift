@@ -1,0 +1,107 @@
+import Foundation
+import Logging
+import ReloadCore
+import Synchronization
+
+/// A reloader in a folder of its own, without a broker: what it reports and acknowledges can be awaited.
+final class Scene: Sendable {
+    let folder: URL
+    let reloader: Reloader
+    private let reports: AsyncStream<Reloader.Outgoing>
+    let deadLetters = Mutex<[(Envelope, ReloadError)]>([])
+    let acknowledged = Mutex<[String]>([])
+    let clock = Mutex(Date(timeIntervalSince1970: 1_800_000_000))
+
+    init(
+        service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
+        vetting: Vetting? = Vetting(), generationLimit: Int = 1000
+    ) throws {
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(
+            at: folder.appendingPathComponent("artifacts"), withIntermediateDirectories: true)
+        let (reports, continuation) = AsyncStream.makeStream(of: Reloader.Outgoing.self)
+        self.reports = reports
+        var settings = Reloader.Settings(service: service, instance: instance)
+        settings.keep = keep
+        settings.artifactRoots = [folder.appendingPathComponent("artifacts").path]
+        settings.plugins.vetting = vetting
+        settings.plugins.generationLimit = generationLimit
+        let outbox = Outbox()
+        reloader = Reloader(
+            settings: settings,
+            directory: try StateDirectory(
+                path: folder.appendingPathComponent("state").path, artifactLimit: artifactLimit),
+            outlets: Reloader.Outlets(
+                report: { outgoing, done in
+                    done()
+                    continuation.yield(outgoing)
+                },
+                deadLetter: { envelope, error, done in
+                    outbox.scene.withLock { $0 }?.deadLetters.withLock { $0.append((envelope, error)) }
+                    done()
+                }),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            now: { outbox.scene.withLock { $0 }?.clock.withLock { $0 } ?? Date() })
+        outbox.scene.withLock { $0 = self }
+    }
+
+    /// The way back from the reloader's closures to the scene, which does not exist yet when they are made.
+    private final class Outbox: Sendable {
+        let scene = Mutex<Scene?>(nil)
+    }
+
+    /// A file under the artifact root.
+    func write(_ text: String, to name: String) throws -> String {
+        let url = folder.appendingPathComponent("artifacts/\(name)")
+        try Data(text.utf8).write(to: url)
+        return url.path
+    }
+
+    /// Hands a message to the reloader.
+    func send(_ body: String, id: String? = nil, destination: String? = nil, oversized: Bool = false) {
+        var envelope = Envelope(body: Array(body.utf8))
+        envelope.messageID = id
+        if let destination { envelope.headers[Request.destinationHeader] = .string(destination) }
+        reloader.receive(envelope, isOversized: oversized) { [self] in
+            acknowledged.withLock { $0.append(id ?? "") }
+        }
+    }
+
+    /// Sends one request for one module and waits for its answer.
+    func apply(
+        _ module: String, _ revision: Int64, kind: String = "config", operation: String = "apply", more: String = ""
+    ) async throws -> Report {
+        try await answer(
+            to: """
+                {"protocol":"reload.request.v1","operation":"\(operation)","modules":[{"name":"\(module)",
+                "kind":"\(kind)","revision":\(revision)\(more)}]}
+                """)
+    }
+
+    func answer(to body: String) async throws -> Report {
+        let id = UUID().uuidString
+        send(body, id: id)
+        return try await report(for: id)
+    }
+
+    /// The next report that answers `id`; others before it are passed over.
+    func report(for id: String?) async throws -> Report {
+        for await outgoing in reports where outgoing.report.request == id && outgoing.report.state != .online {
+            return outgoing.report
+        }
+        throw ReloadError(.messageInvalid, "no report for \(id ?? "nobody")")
+    }
+}
+
+struct Rules: Codable, Sendable, Equatable {
+    var depth: Int
+}
+
+extension Scene {
+    /// A config module whose first file says `depth: 1`.
+    func rules(_ name: String = "rules") throws -> ConfigTarget<Rules> {
+        try reloader.config(name, file: try write("depth: 1", to: "\(name).yaml")) { rules in
+            if rules.depth < 0 { throw ReloadError(.configRefused, "depth is negative") }
+        }
+    }
+}
