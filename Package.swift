@@ -63,7 +63,7 @@ let package = Package(
             name: "ReloadCoreTests",
             dependencies: ["ReloadCore", .product(name: "Logging", package: "swift-log")]
         ),
-        .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP"]),
+        .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP", "ReloadCore"]),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
         .testTarget(
             name: "EndToEndTests",

@@ -131,12 +131,13 @@ extension Duration {
         return "\(total)ms"
     }
 
-    /// How long ago something was, in one or two units: `3.2s`, `4m10s`, `2d3h`.
+    /// How long ago something was, in one or two units: `3.2s`, `4m10s`, `2d3h`. Clocks that differ can make it negative;
+    /// that is shown as nothing.
     var age: String {
-        let seconds = wholeMilliseconds / 1000
+        let total = max(0, wholeMilliseconds)
+        let seconds = total / 1000
         switch seconds {
-        case ..<0: return "0s"
-        case ..<10: return "\(seconds).\(wholeMilliseconds % 1000 / 100)s"
+        case ..<10: return "\(seconds).\(total % 1000 / 100)s"
         case ..<60: return "\(seconds)s"
         case ..<3600: return "\(seconds / 60)m\(seconds % 60)s"
         case ..<86_400: return "\(seconds / 3600)h\(seconds % 3600 / 60)m"

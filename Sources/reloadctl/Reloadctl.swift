@@ -15,6 +15,11 @@ struct Reloadctl: ParsableCommand {
         subcommands: [Publish.self, Rollback.self, Status.self, History.self, Watch.self, Release.self]
     )
 
+    /// Without a subcommand; ArgumentParser's default is to show the help and to succeed.
+    func run() throws {
+        throw ValidationError("name a subcommand")
+    }
+
     /// ArgumentParser's own `main` would end with sysexits' 64 where the contract says 2.
     static func main() {
         do {

@@ -168,11 +168,13 @@ struct MessageTests {
             defer { agent.stop() }
             let rules = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
             let slow = agent.handler("slow", file: try world.write("x", to: "slow.txt")) { _ in
-                let work = Process()
-                work.executableURL = URL(fileURLWithPath: "/bin/sleep")
-                work.arguments = ["30"]
-                try work.run()
-                work.waitUntilExit()
+                let work = try Command("/bin/sleep", ["30"])
+                let isOver = DispatchSemaphore(value: 0)
+                Task {
+                    _ = await work.outcome()
+                    isOver.signal()
+                }
+                isOver.wait()
                 return {}
             }
             let service = world.service

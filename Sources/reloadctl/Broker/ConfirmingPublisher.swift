@@ -1,4 +1,3 @@
-internal import Foundation
 internal import ReloadAMQP
 internal import ReloadCore
 
@@ -79,25 +78,5 @@ struct ConfirmingPublisher: ~Copyable {
     /// Says goodbye; the end of a command does not depend on it.
     mutating func close() {
         connection.close(timeoutMilliseconds: 200)
-    }
-}
-
-extension Envelope {
-    /// A report of `reloadctl` itself.
-    ///
-    /// A stream does not say where its present ends. What is published now comes after everything that is there, so once
-    /// this report comes back, all before it has been read. Those who read reports pass over it.
-    static func marker(id: String) throws(ReloadError) -> (envelope: Envelope, routingKey: String) {
-        let report = Report(
-            request: nil, service: Report.reservedService, instance: Link.instanceName, sequence: 1, state: .offline,
-            at: Date())
-        var envelope = Envelope(body: try report.encode())
-        envelope.contentType = "application/json"
-        envelope.type = Report.protocolName
-        envelope.messageID = id
-        envelope.correlationID = id
-        envelope.appID = Report.reservedService
-        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
-        return (envelope, report.routingKey)
     }
 }

@@ -9,20 +9,13 @@ struct ReportFollower: ~Copyable {
     /// When the last report came: everything before it has been seen.
     private var seen = ContinuousClock.now
     private var backoff = Duration.milliseconds(100)
-    /// The connection was lost; called once for each time.
-    private let lost: (BrokerError) -> Void
-    /// It is there again.
-    private let found: () -> Void
+    /// Why there is no connection, while there is none.
+    private(set) var problem: BrokerError?
 
     /// Goes on with a reader that has been read up to now.
-    init(
-        _ link: Link, _ reader: consuming StreamReader, lost: @escaping (BrokerError) -> Void = { _ in },
-        found: @escaping () -> Void = {}
-    ) {
+    init(_ link: Link, _ reader: consuming StreamReader) {
         self.link = link
         self.reader = consume reader
-        self.lost = lost
-        self.found = found
     }
 
     /// The next report, or nil after a second without one.
@@ -37,7 +30,7 @@ struct ReportFollower: ~Copyable {
         } catch {
             reader = nil
             backoff = .milliseconds(100)
-            lost(error)
+            problem = error
         }
         return nil
     }
@@ -56,7 +49,7 @@ struct ReportFollower: ~Copyable {
         do {
             let age = seen.duration(to: .now) + .seconds(1)
             reader = try StreamReader(link, link.topology.reports, from: .age(age))
-            found()
+            problem = nil
         } catch let error as BrokerError {
             guard !link.interruption.isOver else { throw error }
             link.interruption.sleep(backoff)

@@ -21,6 +21,7 @@ struct StreamReader: ~Copyable {
     private static let prefetch: UInt64 = 200
 
     private let link: Link
+    private let stream: String
     private let interrupter: Interrupter
     private var connection: Connection
     private var unacknowledged: UInt64 = 0
@@ -29,6 +30,7 @@ struct StreamReader: ~Copyable {
     /// Connects and attaches to the stream.
     init(_ link: Link, _ stream: String, from start: Start) throws {
         self.link = link
+        self.stream = stream
         let interrupter = Interrupter()
         var connection = try link.open(interrupter)
         try link.bounded(interrupter) { () throws(BrokerError) in
@@ -60,47 +62,43 @@ struct StreamReader: ~Copyable {
         return nil
     }
 
-    /// Reads the journal to its present end, without a marker: that would be a request.
+    /// Reads to the present end without publishing anything, so that who may only read can, and so that it works while the
+    /// broker takes no messages.
     ///
-    /// A second consumer begins at the last chunk, the newest that there is. It is attached after the first one, and the
-    /// broker serves both in the order of attachment (measured with RabbitMQ 3.10: 120 of 120 times), so when it brings its
-    /// first message either the first consumer has begun too, or nothing is young enough for it. The message count that a
-    /// passive declare answers is no help: it lags behind the confirms by seconds and counts entries that are not messages.
-    /// A chunk holds what was published within milliseconds and has no visible end, so a quarter of a second of silence
-    /// decides there, as it does when the stream is empty.
-    mutating func readJournal(take: (Delivery) -> Void) throws {
-        let tag = try consumeLast(link.topology.journal)
-        var newest: Int64 = -1
-        var read: Int64 = -1
-        var quiet: ContinuousClock.Instant?
-        while true {
-            while let delivery = try next() {
-                quiet = nil
-                let offset = delivery.streamOffset ?? 0
-                if delivery.consumerTag == tag {
-                    newest = max(newest, offset)
-                } else {
-                    read = max(read, offset)
-                    take(delivery)
-                }
-            }
-            try link.check()
-            if read < 0 || read >= newest {
-                let end = quiet ?? .now + .milliseconds(250)
-                if end <= .now { return }
-                quiet = end
-            }
-            wait(.milliseconds(50))
-        }
-    }
-
-    /// Attaches once more, at the last chunk.
-    private mutating func consumeLast(_ stream: String) throws -> String {
+    /// A stream does not say where its present ends, and the message count of a passive declare is no help: it lags behind
+    /// the confirms by seconds and counts entries that are not messages (RabbitMQ 3.10). So a second consumer begins at the
+    /// last chunk. The broker serves consumers in the order of attachment (120 of 120 times); when the second one has its
+    /// first message, the first one has begun too, or nothing is young enough for it. A chunk holds what was published
+    /// within milliseconds and arrives in one go, but its own end cannot be seen either: a quarter of a second is given for
+    /// that. A stream without any message is silent; then a second decides.
+    ///
+    /// - Parameter take: Gets each message, in order.
+    mutating func readToPresent(take: (Delivery) -> Void) throws {
         var tag = ""
         try link.bounded(interrupter) { () throws(BrokerError) in
             tag = try connection.consume(stream, arguments: ["x-stream-offset": "last"])
         }
-        return tag
+        var read: Int64 = -1
+        var newest: Int64 = -1
+        var settled = ContinuousClock.now + .seconds(1)
+        while true {
+            while let delivery = try next() {
+                let offset = delivery.streamOffset ?? 0
+                if delivery.consumerTag != tag {
+                    read = max(read, offset)
+                    take(delivery)
+                    if read >= newest && settled <= .now { return }
+                } else if newest < 0 {
+                    newest = offset
+                    settled = .now + .milliseconds(250)
+                } else if settled > .now {
+                    newest = max(newest, offset)
+                }
+            }
+            try link.check()
+            if settled <= .now && (read < 0 || read >= newest) { return }
+            wait(.milliseconds(50))
+        }
     }
 
     /// Waits for a message, a signal or the deadline, but not longer than `most`.

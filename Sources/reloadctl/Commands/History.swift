@@ -46,14 +46,13 @@ struct History: ParsableCommand {
 
     private func readJournal(_ link: Link, into log: inout RequestLog) throws {
         var reader = try StreamReader(link, link.topology.journal, from: .age(since.duration))
-        try reader.readJournal { log.add($0) }
+        try reader.readToPresent { log.add($0.envelope, isOversized: $0.isOversized) }
         reader.close()
     }
 
     private func readReports(_ link: Link, into log: inout RequestLog) throws {
-        var publisher = try ConfirmingPublisher(link)
         var reader = try StreamReader(link, link.topology.reports, from: .age(since.duration))
-        try readToEnd(&reader, &publisher, link) { delivery in
+        try reader.readToPresent { delivery in
             // Of a day's reports nearly all only say that an instance is there; the routing key tells them without
             // decoding.
             guard !delivery.routingKey.hasSuffix(".online"), !delivery.routingKey.hasSuffix(".offline"),
@@ -62,6 +61,5 @@ struct History: ParsableCommand {
             log.add(report)
         }
         reader.close()
-        publisher.close()
     }
 }

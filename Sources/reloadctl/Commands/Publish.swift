@@ -65,7 +65,8 @@ struct Publish: ParsableCommand {
             do {
                 bytes = try Data(contentsOf: URL(fileURLWithPath: file))
             } catch {
-                throw ValidationError("cannot read \(file): \(error.localizedDescription)")
+                StandardError.line("reloadctl: cannot read \(file): \(error.localizedDescription)")
+                throw ExitStatus.usage
             }
             artifact = .inline(bytes.base64EncodedString())
             digest = Digest.of([UInt8](bytes))

@@ -17,7 +17,8 @@ extension RequestRun {
         }
         if answers.goal == .all([]) {
             StandardError.line(
-                "reloadctl: warning: no instance present\(destinationText); the journal keeps the request for those that come")
+                "reloadctl: warning: no instance present\(destinationText); "
+                    + "the journal keeps the request for those that come")
         }
         try finish()
     }
@@ -57,8 +58,12 @@ extension RequestRun {
         default:
             throw error
         }
+        // A refusal is certain; silence is not.
+        let isRefused =
+            (error as? BrokerError).map { $0.isChannelOnly || $0.code == .unroutable || $0.code == .badMessage }
+            ?? false
         let fate =
-            progress == .unsent
+            progress == .unsent || isRefused
             ? "nothing was published" : "no confirm for request \(id), which may still be carried out"
         StandardError.line("reloadctl: \(reason); \(fate)")
         if json { try StandardOutput.line(SummaryLine(answers, confirmed: false).jsonLine()) }
@@ -67,6 +72,7 @@ extension RequestRun {
 
     /// Ends the command with what the answers come to, or with the signal that ended the wait.
     func finish() throws(ExitStatus) {
+        if let problem { StandardError.line("reloadctl: lost the broker while waiting: \(problem)") }
         if let signal {
             StandardError.line("reloadctl: interrupted; \(answers.given.count) answered, \(answers.missing) did not")
             throw .signal(signal)

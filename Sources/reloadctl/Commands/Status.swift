@@ -33,7 +33,10 @@ struct Status: ParsableCommand {
         try run.send(json: false)
         try show(run.view)
         for instance in run.answers.silent {
-            StandardError.line("reloadctl: no response from \("\(instance)".printable); its last report is shown")
+            StandardError.line("reloadctl: no response from \(instance); its last report is shown".printable)
+        }
+        for (instance, answer) in run.answers.given where !answer.state.isSuccess {
+            StandardError.line("reloadctl: \(instance) does not tell: \(Answers.reason(answer))".printable)
         }
         try run.finish()
     }
@@ -41,13 +44,11 @@ struct Status: ParsableCommand {
     private func read(_ link: Link) throws -> FleetView {
         var view = FleetView()
         do {
-            var publisher = try ConfirmingPublisher(link)
             var reader = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
-            try readToEnd(&reader, &publisher, link) { delivery in
+            try reader.readToPresent { delivery in
                 if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
             }
             reader.close()
-            publisher.close()
         } catch let error as Interrupted {
             throw ExitStatus.signal(error.signal)
         }
@@ -56,11 +57,15 @@ struct Status: ParsableCommand {
 
     private func show(_ view: FleetView) throws {
         let present = view.present(matching: destination.parsed).sorted { $0.key < $1.key }
-        if present.isEmpty { StandardError.line("reloadctl: no instance present") }
+        if present.isEmpty {
+            StandardError.line("reloadctl: no instance present")
+        } else if let module, present.allSatisfy({ $0.value.modules[module] == nil }) {
+            return StandardError.line("reloadctl: no present instance has a module \(module)")
+        }
         if broker.json {
             for (instance, entry) in present {
                 let modules = entry.modules.values.filter { module == nil || $0.name == module }
-                if module != nil && modules.isEmpty { continue }
+                guard module == nil || !modules.isEmpty else { continue }
                 try StandardOutput.line(InstanceLine(instance, entry, modules).jsonLine())
             }
         } else if !present.isEmpty {

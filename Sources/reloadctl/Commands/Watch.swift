@@ -16,14 +16,18 @@ struct Watch: ParsableCommand {
     func run() throws {
         do {
             let link = try Link(broker, timeout: nil)
-            var follower = ReportFollower(
-                link, try StreamReader(link, link.topology.reports, from: .next),
-                lost: { StandardError.line("reloadctl: \($0); connecting again") },
-                found: { StandardError.line("reloadctl: connected again") })
+            var follower = ReportFollower(link, try StreamReader(link, link.topology.reports, from: .next))
             var recent = RecentReports()
+            var isConnected = true
             while true {
                 try follower.reconnect()
-                guard let report = try follower.next(), recent.isNew(report), isWanted(report) else { continue }
+                let report = try follower.next()
+                if isConnected != (follower.problem == nil) {
+                    isConnected.toggle()
+                    let note = follower.problem.map { "\($0); connecting again" } ?? "connected again"
+                    StandardError.line("reloadctl: \(note)")
+                }
+                guard let report, recent.isNew(report), isWanted(report) else { continue }
                 StandardOutput.line(broker.json ? try report.jsonLine() : Self.text(report))
             }
         } catch is Interrupted {

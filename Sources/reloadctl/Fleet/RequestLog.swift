@@ -1,5 +1,4 @@
 internal import Foundation
-internal import ReloadAMQP
 internal import ReloadCore
 
 /// What was published, and how each instance answered: the journal joined with the reports.
@@ -22,11 +21,11 @@ struct RequestLog {
     private var places: [String: Int] = [:]
 
     /// Takes the next message of the journal.
-    mutating func add(_ delivery: Delivery) {
-        let envelope = delivery.envelope
-        var entry = Entry(id: envelope.messageID, at: envelope.timestamp.map { Date(timeIntervalSince1970: Double($0)) })
+    mutating func add(_ envelope: Envelope, isOversized: Bool = false) {
+        var entry = Entry(id: envelope.messageID)
+        entry.at = envelope.timestamp.map { Date(timeIntervalSince1970: Double($0)) }
         do throws(ReloadError) {
-            guard !delivery.isOversized else {
+            guard !isOversized else {
                 throw ReloadError(.messageTooLarge, "\(envelope.bodySize) bytes")
             }
             var request = try Request.decode(envelope.body)

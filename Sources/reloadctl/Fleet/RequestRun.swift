@@ -22,6 +22,8 @@ struct RequestRun {
     private(set) var view = FleetView()
     private(set) var answers: Answers
     private(set) var progress = Progress.unsent
+    /// Why the stream could not be read to the end of the wait.
+    private(set) var problem: BrokerError?
     /// The signal that ended the wait.
     private(set) var signal: Int32?
 
@@ -51,7 +53,7 @@ struct RequestRun {
         case .all:
             var presence = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
             var view = view
-            try readToEnd(&presence, &publisher, link) { delivery in
+            try readToMarker(&presence, &publisher, link) { delivery in
                 if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
             }
             self.view = view
@@ -71,10 +73,12 @@ struct RequestRun {
                     continue
                 }
                 view.fold(report)
-                changed(self, answers.fold(report))
+                let sender = answers.fold(report)
+                changed(self, sender)
             }
         } catch {
             signal = link.interruption.signal
+            problem = follower?.problem
         }
     }
 

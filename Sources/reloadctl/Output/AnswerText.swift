@@ -22,12 +22,21 @@ extension Answers {
                 ]
             })
         lines += table.lines.dropFirst().map { "  " + $0 }
-        let counts = Outcome.allCases.compactMap { outcome -> String? in
-            let count = outcome == .noResponse ? missing : members(of: outcome).count
-            guard count > 0 else { return nil }
-            return "\(count) \(outcome == .noResponse ? "no response" : outcome.rawValue)"
-        }
-        if !counts.isEmpty { lines.append(counts.joined(separator: ", ")) }
+        let counts = Outcome.allCases.flatMap { outcome -> [(count: Int, name: String)] in
+            let members = members(of: outcome)
+            switch outcome {
+            case .noResponse:
+                return [(missing, "no response")]
+            case .applied:
+                // By name: who asked to validate should not read that something was applied.
+                return [ReportState.applied, .unchanged, .validated].map { state in
+                    (members.count { given[$0]?.state == state }, state.rawValue)
+                }
+            case .failed, .refused, .superseded, .unexpected:
+                return [(members.count, outcome.rawValue)]
+            }
+        }.filter { $0.count > 0 }
+        if !counts.isEmpty { lines.append(counts.map { "\($0.count) \($0.name)" }.joined(separator: ", ")) }
         return lines
     }
 }

@@ -42,7 +42,7 @@ struct LiveFrame {
         let states = shown.map(\.1.count).max() ?? 0
         var lines = shown.map { instance, state, reason, colour in
             let name = instance.description.printable.padded(to: names)
-            let text = fitted("  \(name)  \(state.padded(to: states))  \(reason.printable)")
+            let text = fitted("  \(name)  \(state.padded(to: states))  \(reason.printable)".withoutTrailingBlanks)
             return colour.paint(text, isColoured, from: 2 + names + 2, count: state.count)
         }
         if hidden > 0 { lines.append(fitted("  … and \(hidden) more")) }
@@ -78,10 +78,6 @@ enum Colour: String {
         guard isOn, !body.isEmpty else { return text }
         return "\(head)\u{1B}[\(rawValue)m\(body)\u{1B}[0m\(text.dropFirst(start + count))"
     }
-}
-
-extension String {
-    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
 }
 
 /// Draws frames over each other on standard error, if that is a terminal that can; else does nothing.

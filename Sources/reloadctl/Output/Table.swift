@@ -8,10 +8,13 @@ struct Table {
         let all = [header] + rows.map { $0.map(\.printable) }
         let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
         return all.map { row in
-            let line = zip(row, widths).map { cell, width in
-                cell + String(repeating: " ", count: width - cell.count)
-            }.joined(separator: "  ")
-            return String(line.reversed().drop { $0 == " " }.reversed())
+            zip(row, widths).map { cell, width in cell.padded(to: width) }.joined(separator: "  ").withoutTrailingBlanks
         }
     }
+}
+
+extension String {
+    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+
+    var withoutTrailingBlanks: String { String(reversed().drop { $0 == " " }.reversed()) }
 }

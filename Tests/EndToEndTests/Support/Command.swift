@@ -14,43 +14,75 @@ struct Outcome: Sendable {
 }
 
 /// A process of a test: its lines can be awaited, and it ends with the test.
+///
+/// Foundation's `Process` is not used: it takes a process for running as long as any of its descendants holds a descriptor
+/// it hands down, and `scripts/broker start` leaves a node behind.
 final class Command: Sendable {
-    private let process: Process
+    let processIdentifier: Int32
+    private let name: String
     private let state = Mutex(State())
 
     private struct State {
         var lines: [String] = []
         var errors = ""
-        var isAtEnd = false
+        var status: Int32?
         var waiting: [CheckedContinuation<Void, Never>] = []
     }
 
     /// Starts `path` with its output in pipes.
     init(_ path: String, _ arguments: [String], environment: [String: String] = [:]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        process.standardInput = FileHandle.nullDevice
-        let output = Pipe()
-        let errors = Pipe()
-        process.standardOutput = output
-        process.standardError = errors
-        self.process = process
-        try process.run()
+        name = ([path] + arguments).joined(separator: " ")
+        let (process, output, errors) = try Self.spawning.withLock { _ in
+            try Self.spawn(path, arguments, ProcessInfo.processInfo.environment.merging(environment) { $1 })
+        }
+        processIdentifier = process
         let ends = DispatchSemaphore(value: 0)
-        read(output.fileHandleForReading, ends) { state, text in
-            state.lines.append(text)
-        }
-        read(errors.fileHandleForReading, ends) { state, text in
-            state.errors += text + "\n"
-        }
+        read(output, ends) { $0.lines.append($1) }
+        read(errors, ends) { $0.errors += $1 + "\n" }
         Thread { [self] in
             ends.wait()
             ends.wait()
-            process.waitUntilExit()
-            notify { $0.isAtEnd = true }
+            var status: Int32 = 0
+            while unsafe waitpid(processIdentifier, &status, 0) < 0, errno == EINTR {}
+            // As a shell counts: 128 and the signal's number.
+            notify { [status] in $0.status = status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f }
         }.start()
+    }
+
+    /// One at a time: a process started between the making of another's pipes and their marking as close-on-exec would
+    /// inherit them, and keep them from ever ending.
+    private static let spawning = Mutex(())
+
+    private static func spawn(
+        _ path: String, _ arguments: [String], _ environment: [String: String]
+    ) throws -> (process: Int32, output: FileHandle, errors: FileHandle) {
+        var ends: [Int32] = [-1, -1, -1, -1]
+        let made = unsafe ends.withUnsafeMutableBufferPointer { ends in
+            guard let first = ends.baseAddress else { return false }
+            return unsafe pipe(first) == 0 && pipe(first + 2) == 0
+        }
+        guard made else { throw TestFailure("no pipe") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        defer {
+            close(ends[1])
+            close(ends[3])
+        }
+        var actions = unsafe posix_spawn_file_actions_t()
+        unsafe posix_spawn_file_actions_init(&actions)
+        defer { unsafe posix_spawn_file_actions_destroy(&actions) }
+        unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
+        unsafe posix_spawn_file_actions_adddup2(&actions, ends[3], 2)
+        var words = unsafe ([path] + arguments).map { unsafe strdup($0) } + [nil]
+        var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
+        defer { unsafe (words + variables).forEach { unsafe free($0) } }
+        var process: Int32 = 0
+        let result = unsafe posix_spawn(&process, path, &actions, nil, &words, &variables)
+        guard result == 0 else { throw TestFailure("cannot start \(path): \(unsafe String(cString: strerror(result)))") }
+        return (
+            process, FileHandle(fileDescriptor: ends[0], closeOnDealloc: true),
+            FileHandle(fileDescriptor: ends[2], closeOnDealloc: true)
+        )
     }
 
     private func read(
@@ -86,52 +118,60 @@ final class Command: Sendable {
     var lines: [String] { state.withLock { $0.lines } }
     /// Standard error so far.
     var errors: String { state.withLock { $0.errors } }
-    var processIdentifier: Int32 { process.processIdentifier }
 
     /// Waits for a line, from line number `start` on, that `pick` makes something of.
     func line<Value>(from start: Int = 0, _ pick: (String) -> Value?) async throws -> Value {
         var next = start
         while true {
-            let (lines, isAtEnd) = state.withLock { ($0.lines, $0.isAtEnd) }
+            let (lines, status) = state.withLock { ($0.lines, $0.status) }
             while next < lines.count {
                 if let value = pick(lines[next]) { return value }
                 next += 1
             }
-            guard !isAtEnd else { throw TestFailure("\(process.arguments ?? []) ended early: \(errors)") }
-            await change { $0.lines.count > next || $0.isAtEnd }
+            if let status { throw TestFailure("\(name) ended with status \(status): \(errors)") }
+            let seen = next
+            try await change { $0.lines.count > seen || $0.status != nil }
         }
     }
 
     /// Waits for the end.
     func outcome() async -> Outcome {
         while true {
-            let (state, isAtEnd) = self.state.withLock { (($0.lines, $0.errors), $0.isAtEnd) }
-            if isAtEnd {
-                return Outcome(
-                    status: process.terminationStatus, output: state.0.map { $0 + "\n" }.joined(), errors: state.1)
+            let outcome = state.withLock { state in
+                state.status.map {
+                    Outcome(status: $0, output: state.lines.map { $0 + "\n" }.joined(), errors: state.errors)
+                }
             }
-            await change { $0.isAtEnd }
+            if let outcome { return outcome }
+            try? await change { $0.status != nil }
         }
     }
 
-    private func change(_ isThere: (State) -> Bool) async {
-        await withCheckedContinuation { continuation in
-            let isThereAlready = state.withLock { state in
-                guard !isThere(state) else { return true }
-                state.waiting.append(continuation)
-                return false
+    /// Waits for the next change unless what is waited for is there already. A test that ran out of time does not wait on.
+    private func change(_ isThere: (State) -> Bool) async throws {
+        try Task.checkCancellation()
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isDone = state.withLock { state in
+                    guard !isThere(state), !Task.isCancelled else { return true }
+                    state.waiting.append(continuation)
+                    return false
+                }
+                if isDone { continuation.resume() }
             }
-            if isThereAlready { continuation.resume() }
+        } onCancel: {
+            notify { _ in }
         }
     }
 
     func signal(_ number: Int32) {
-        kill(process.processIdentifier, number)
+        if state.withLock({ $0.status == nil }) { kill(processIdentifier, number) }
     }
 
     /// Ends the process and waits for it.
     func stop() async {
-        process.terminate()
+        signal(SIGTERM)
+        signal(SIGCONT)
         _ = await outcome()
     }
 }

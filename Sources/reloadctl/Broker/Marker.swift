@@ -1,0 +1,44 @@
+internal import Foundation
+internal import ReloadAMQP
+internal import ReloadCore
+
+/// Reads the stream of reports to its present end, and knows it for certain: what is published now comes after everything
+/// that is there, so once a report of our own comes back, all before it has been read. Who publishes a request needs that
+/// certainty, or an instance would be missing among those it waits for.
+///
+/// - Parameter take: Gets each message before the end, in order.
+/// - Throws: ``BrokerError``, ``Interrupted``; `broker.timeout` when the end did not come in time.
+func readToMarker(
+    _ reader: inout StreamReader, _ publisher: inout ConfirmingPublisher, _ link: Link, take: (Delivery) -> Void
+) throws {
+    let id = UUID().uuidString.lowercased()
+    let marker = try Envelope.marker(id: id)
+    _ = try publisher.send(marker.envelope, exchange: link.topology.statusExchange, routingKey: marker.routingKey)
+    while true {
+        while let delivery = try reader.next() {
+            if delivery.envelope.messageID == id { return }
+            take(delivery)
+            if link.interruption.isOver { break }
+        }
+        try publisher.pump()
+        try publisher.checkTime()
+        reader.wait()
+    }
+}
+
+extension Envelope {
+    /// A report of `reloadctl` itself, which those who read reports pass over.
+    fileprivate static func marker(id: String) throws(ReloadError) -> (envelope: Envelope, routingKey: String) {
+        let report = Report(
+            request: nil, service: Report.reservedService, instance: Link.instanceName, sequence: 1, state: .offline,
+            at: Date())
+        var envelope = Envelope(body: try report.encode())
+        envelope.contentType = "application/json"
+        envelope.type = Report.protocolName
+        envelope.messageID = id
+        envelope.correlationID = id
+        envelope.appID = Report.reservedService
+        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
+        return (envelope, report.routingKey)
+    }
+}

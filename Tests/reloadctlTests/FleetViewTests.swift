@@ -1,0 +1,150 @@
+internal import Foundation
+internal import ReloadCore
+internal import Testing
+
+@testable internal import reloadctl
+
+struct FleetViewTests {
+    @Test func newestReportDecidesPresence() {
+        var view = FleetView()
+        view.fold(report("web-1", .online))
+        view.fold(report("web-2", .online))
+        view.fold(report("web-2", .offline))
+        view.fold(report("web-3", .offline))
+        view.fold(report("web-3", .applied, request: "r"))
+        #expect(view.present(matching: nil).keys.map(\.name).sorted() == ["web-1", "web-3"])
+    }
+
+    @Test func ownReportsAreNobody() {
+        var view = FleetView()
+        view.fold(Report(request: nil, service: "reloadctl", instance: "a/1", sequence: 1, state: .online, at: Date()))
+        #expect(view.present(matching: nil).isEmpty)
+    }
+
+    @Test func destinationIsMatched() {
+        var view = FleetView()
+        view.fold(report("web-1", .online))
+        view.fold(Report(request: nil, service: "mailer", instance: "m", sequence: 1, state: .online, at: Date()))
+        #expect(view.present(matching: Destination("crawler:*")).keys.map(\.description) == ["crawler:web-1"])
+        #expect(view.present(matching: Destination("mailer")).keys.map(\.description) == ["mailer:m"])
+    }
+
+    @Test func answersUpdateTheInventoryAndOnlineReplacesIt() throws {
+        var view = FleetView()
+        let key = Instance(service: "crawler", name: "web-1")
+        view.fold(report("web-1", .online, modules: [module("a", 1), module("b", 1)]))
+        view.fold(report("web-1", .applied, request: "r", modules: [module("a", 2), module("unknown", nil)]))
+        let merged = try #require(view.present(matching: nil)[key]).modules
+        #expect(merged.mapValues { $0.running?.revision } == ["a": 2, "b": 1])
+        view.fold(report("web-1", .online, modules: [module("a", 3)]))
+        #expect(view.present(matching: nil)[key]?.modules.mapValues { $0.running?.revision } == ["a": 3])
+    }
+}
+
+struct AnswersTests {
+    private let all = Answers.Goal.all([instance("web-1"), instance("web-2")])
+
+    @Test func isCompleteWhenEveryoneAnswered() {
+        var answers = Answers(request: "r", goal: all)
+        let first = [
+            report("web-1", .applying, request: "r"), report("web-1", .applied, request: "other"),
+        ].compactMap { answers.fold($0) }
+        #expect(first.isEmpty)
+        #expect(answers.applying == [instance("web-1")])
+        let second = answers.fold(report("web-1", .applied, request: "r"))
+        #expect(second == instance("web-1"))
+        #expect(answers.applying.isEmpty)
+        #expect(!answers.isComplete)
+        #expect(answers.silent == [instance("web-2")])
+        let third = answers.fold(report("web-2", .unchanged, request: "r"))
+        #expect(third == instance("web-2"))
+        #expect(answers.isComplete)
+        #expect(ExitStatus(answers) == .success)
+    }
+
+    @Test func repetitionsChangeNothing() {
+        var answers = Answers(request: "r", goal: all)
+        let news = [report("web-1", .applied, request: "r"), report("web-1", .failed, request: "r")]
+            .map { answers.fold($0) }
+        #expect(news == [instance("web-1"), nil])
+        #expect(answers.given[instance("web-1")]?.state == .applied)
+    }
+
+    @Test func aNewerReportAnswersTheSuperseded() {
+        var answers = Answers(request: "r", goal: all)
+        var newer = report("web-1", .applied, request: "newer")
+        newer.superseded = ["q", "r"]
+        let sender = answers.fold(newer)
+        #expect(sender == instance("web-1"))
+        #expect(answers.outcome(of: instance("web-1")) == .superseded)
+        #expect(ExitStatus(answers) == .failure)
+    }
+
+    @Test func listsOfTheEnd() {
+        let states: [ReportState] = [.applied, .validated, .failed, .rolledBack, .refused, .expired]
+        let names = states.map { instance($0.rawValue) }
+        var answers = Answers(request: "r", goal: .all(Set(names + [instance("silent")])))
+        for state in states { _ = answers.fold(report(state.rawValue, state, request: "r")) }
+        _ = answers.fold(report("late", .applied, request: "r"))
+        #expect(answers.members(of: .applied).map(\.name) == ["applied", "validated"])
+        #expect(answers.members(of: .failed).map(\.name) == ["failed", "rolled_back"])
+        #expect(answers.members(of: .refused).map(\.name) == ["expired", "refused"])
+        #expect(answers.members(of: .noResponse).map(\.name) == ["silent"])
+        #expect(answers.members(of: .unexpected).map(\.name) == ["late"])
+        #expect(ExitStatus(answers) == .failure)
+    }
+
+    @Test func aNumberIsEnough() {
+        var answers = Answers(request: "r", goal: .count(2))
+        _ = answers.fold(report("web-1", .applied, request: "r"))
+        #expect(answers.missing == 1)
+        #expect(ExitStatus(answers) == .noResponse)
+        _ = answers.fold(report("web-9", .applied, request: "r"))
+        #expect(answers.isComplete)
+        #expect(answers.members(of: .unexpected).isEmpty)
+    }
+
+    @Test func noneToWaitFor() {
+        #expect(ExitStatus(Answers(request: "r", goal: .all([]))) == .success)
+        #expect(ExitStatus(Answers(request: "r", goal: .count(0))) == .success)
+    }
+
+    @Test func goodbyeIsRemembered() {
+        var answers = Answers(request: "r", goal: all)
+        _ = answers.fold(report("web-1", .offline))
+        #expect(answers.gone == [instance("web-1")])
+        _ = answers.fold(report("web-1", .online))
+        #expect(answers.gone.isEmpty)
+    }
+
+    @Test func summaryOnOneLine() throws {
+        var answers = Answers(request: "r", goal: all)
+        _ = answers.fold(report("web-1", .applied, request: "r"))
+        let line = try SummaryLine(answers, confirmed: true).jsonLine()
+        let applied = #"{"at":"2026-11-21T03:00:00.000Z","code":"ok","instance":"web-1","message":"","#
+        #expect(
+            line == #"{"applied":["# + applied + #""service":"crawler","state":"applied"}],"awaited":2,"#
+                + #""confirmed":true,"failed":[],"no_response":[{"instance":"web-2","service":"crawler"}],"#
+                + #""refused":[],"request":"r","superseded":[],"unexpected":[]}"#)
+    }
+}
+
+func instance(_ name: String) -> Instance { Instance(service: "crawler", name: name) }
+
+func report(
+    _ name: String, _ state: ReportState, request: String? = nil, code: ReloadCode = .ok, message: String = "",
+    modules: [ModuleReport] = []
+) -> Report {
+    Report(
+        request: request, service: "crawler", instance: name, sequence: 1, state: state, code: code, message: message,
+        modules: modules, at: Date(timeIntervalSince1970: 1_795_230_000))
+}
+
+func module(_ name: String, _ revision: Int64?, desired: Int64? = nil) -> ModuleReport {
+    ModuleReport(
+        name: name, kind: .plugin, state: .online,
+        desired: desired.map { VersionReport(revision: $0, digest: nil) },
+        running: revision.map {
+            VersionReport(revision: $0, digest: "sha256:" + String(repeating: "9f", count: 32), generation: 4)
+        })
+}
