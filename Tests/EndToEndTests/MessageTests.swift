@@ -10,210 +10,226 @@ private struct Rules: Codable, Sendable {
     var depth: Int
 }
 
-/// Messages of all kinds to an agent in this process, over a real broker.
-@Suite(
-    .withBroker, .enabled(if: Repository.isReady, "scripts/test builds what these tests run"), .timeLimit(.minutes(10)))
-struct MessageTests {
-    private func agent(_ world: World, _ change: (inout ReloadAgent.Settings) -> Void = { _ in }) throws -> ReloadAgent
-    {
-        var settings = ReloadAgent.Settings(service: world.service)
-        settings.instance = "one"
-        settings.broker = world.broker.url
-        settings.stateDirectory = world.folder + "/state"
-        change(&settings)
-        return try ReloadAgent(settings, logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() })
-    }
-
-    /// Starts the agent and waits until it consumes.
-    private func start(_ agent: ReloadAgent, _ world: World) async throws {
-        let service = world.service
-        _ = try await Wire(broker: world.broker).report({ $0.service == service && $0.state == .online ? true : nil }) {
-            try agent.start()
+extension EndToEnd {
+    /// Messages of all kinds to an agent in this process, over a real broker.
+    @Suite struct MessageTests {
+        private func agent(_ world: World, _ change: (inout ReloadAgent.Settings) -> Void = { _ in }) throws
+            -> ReloadAgent
+        {
+            var settings = ReloadAgent.Settings(service: world.service)
+            settings.instance = "one"
+            settings.broker = world.broker.url
+            settings.stateDirectory = world.folder + "/state"
+            change(&settings)
+            return try ReloadAgent(settings, logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() })
         }
-    }
 
-    @Test func amqpPublishWithTheDesignsBody() async throws {
-        try await World.run { world in
-            let agent = try agent(world)
-            defer { agent.stop() }
-            let rules = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            try await start(agent, world)
-            try world.write("depth: 2", to: "rules.yaml")
+        /// Starts the agent and waits until it consumes.
+        private func start(_ agent: ReloadAgent, _ world: World) async throws {
             let service = world.service
-            let body = """
-                {"protocol":"reload.request.v1","operation":"apply","destination":"\(service):*",
-                "modules":[{"name":"rules","kind":"config","revision":2}]}
-                """
-            let report = try await Wire(broker: world.broker).report({
-                $0.service == service && $0.state.isFinal ? $0 : nil
-            }) {
-                let outcome = try await world.start(
-                    "/usr/bin/env",
-                    ["amqp-publish", "-u", world.broker.commandLineURL, "-e", "reload.control", "-b", body]
-                ).outcome()
-                #expect(outcome.status == 0, "\(outcome.errors)")
+            _ = try await Wire(broker: world.broker).report {
+                $0.service == service && $0.state == .online ? true : nil
+            } after: {
+                try agent.start()
             }
-            #expect(report.state == .applied)
-            #expect(report.request == nil)
-            #expect(rules.current.depth == 2)
         }
-    }
 
-    @Test(arguments: [true, false])
-    func pikaWithTheArticlesMessage(isFolder: Bool) async throws {
-        try await World.run { world in
-            let agent = try agent(world) { $0.delivery = .ephemeral }
-            defer { agent.stop() }
-            let name = "\(world.service).rules"
-            let rules = try agent.config(name, file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            try await start(agent, world)
-            try FileManager.default.createDirectory(
-                atPath: world.folder + "/artifacts/new", withIntermediateDirectories: true)
-            let file = try world.write("depth: 5", to: "new/rules.yaml")
-            let script = """
-                import json, pika, sys
-                url, name, path, folder = sys.argv[1:]
-                connection = pika.BlockingConnection(pika.URLParameters(url))
-                connection.channel().basic_publish("reload.control", "", json.dumps(
-                    {"model_path": name, "is_append_path": folder == "yes", "physical_path": path}))
-                connection.close()
-                """
-            let service = world.service
-            let path = isFolder ? world.folder + "/artifacts/new" : file
-            let report = try await Wire(broker: world.broker).report({
-                $0.service == service && $0.state.isFinal ? $0 : nil
-            }) {
+        @Test func amqpPublishWithTheDesignsBody() async throws {
+            try await World.run { world in
+                let agent = try agent(world)
+                defer { agent.stop() }
+                let rules = try agent.config(
+                    "rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                try await start(agent, world)
+                try world.write("depth: 2", to: "rules.yaml")
+                let service = world.service
+                let body = """
+                    {"protocol":"reload.request.v1","operation":"apply","destination":"\(service):*",
+                    "modules":[{"name":"rules","kind":"config","revision":2}]}
+                    """
+                let report = try await Wire(broker: world.broker).report {
+                    $0.service == service && $0.state.isFinal ? $0 : nil
+                } after: {
+                    let outcome = try await world.start(
+                        "/usr/bin/env",
+                        ["amqp-publish", "-u", world.broker.commandLineURL, "-e", "reload.control", "-b", body]
+                    ).outcome()
+                    #expect(outcome.status == 0, "\(outcome.errors)")
+                }
+                #expect(report.state == .applied)
+                #expect(report.request == nil)
+                #expect(rules.current.depth == 2)
+            }
+        }
+
+        @Test(arguments: [true, false])
+        func pikaWithTheArticlesMessage(isFolder: Bool) async throws {
+            try await World.run { world in
+                let agent = try agent(world) { $0.delivery = .ephemeral }
+                defer { agent.stop() }
+                let name = "\(world.service).rules"
+                let rules = try agent.config(name, file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                try await start(agent, world)
+                try FileManager.default.createDirectory(
+                    atPath: world.folder + "/artifacts/new", withIntermediateDirectories: true)
+                let file = try world.write("depth: 5", to: "new/rules.yaml")
+                let script = """
+                    import json, pika, sys
+                    url, name, path, folder = sys.argv[1:]
+                    connection = pika.BlockingConnection(pika.URLParameters(url))
+                    connection.channel().basic_publish("reload.control", "", json.dumps(
+                        {"model_path": name, "is_append_path": folder == "yes", "physical_path": path}))
+                    connection.close()
+                    """
+                let service = world.service
+                let path = isFolder ? world.folder + "/artifacts/new" : file
+                let report = try await Wire(broker: world.broker).report {
+                    $0.service == service && $0.state.isFinal ? $0 : nil
+                } after: {
+                    let outcome = try await world.start(
+                        "/usr/bin/env",
+                        ["python3", "-c", script, world.broker.commandLineURL, name, path, isFolder ? "yes" : "no"],
+                        environment: ["PYTHONPATH": Repository.root + "/.build-tools/python"]
+                    ).outcome()
+                    #expect(outcome.status == 0, "\(outcome.errors)")
+                }
+                #expect(report.state == .applied, "\(report.message)")
+                #expect(report.modules.first?.running?.revision == 1)
+                #expect(rules.current.depth == 5)
+                try await world.broker.awaitNoUnacknowledged()
+            }
+        }
+
+        @Test(arguments: [
+            (Array("not json".utf8), ReloadCode.messageNotJSON), (Array("[1]".utf8), .messageInvalid),
+            ([], .messageEmpty), (Array(#"{"protocol":"reload.request.v1","operation":5}"#.utf8), .messageInvalid),
+            ([UInt8](repeating: 0x20, count: 20 << 20), .messageTooLarge), ([0xff, 0xfe, 0x00], .messageNotJSON),
+        ])
+        func unreadableMessagesAreReportedKeptAndFollowedByGoodOnes(body: [UInt8], code: ReloadCode) async throws {
+            try await World.run { world in
+                let agent = try agent(world)
+                defer { agent.stop() }
+                let rules = try agent.config(
+                    "rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                try await start(agent, world)
+                let wire = Wire(broker: world.broker)
+                let id = UUID().uuidString
+                let service = world.service
+                let kept = try await wire.first(
+                    from: ("reload.dead", "")
+                ) {
+                    $0.envelope.messageID == id ? $0.envelope : nil
+                } after: {
+                    let report = try await wire.report {
+                        $0.request == id ? $0 : nil
+                    } after: {
+                        try await wire.publish(body, id: id, destination: "\(service):*")
+                    }
+                    #expect(report.state == .refused)
+                    #expect(report.code == code)
+                }
+                #expect(kept.headers["x-reload-code"] == .string(code.rawValue))
+                let outcome = try await world.publish("rules", "--revision", "3")
+                #expect(outcome.status == 0, "\(outcome.output)")
+                #expect(rules.status.revision == 3)
+            }
+        }
+
+        @Test func aReportGoesToTheQueueThatAskedForIt() async throws {
+            try await World.run { world in
+                let agent = try agent(world)
+                defer { agent.stop() }
+                _ = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                try await start(agent, world)
+                let service = world.service
+                let script = """
+                    import json, pika, sys
+                    url, service = sys.argv[1:]
+                    connection = pika.BlockingConnection(pika.URLParameters(url))
+                    channel = connection.channel()
+                    queue = channel.queue_declare("", exclusive=True).method.queue
+                    channel.basic_publish("reload.control", "", json.dumps({"protocol": "reload.request.v1",
+                        "operation": "apply", "destination": service + ":*",
+                        "modules": [{"name": "rules", "kind": "config", "revision": 9}]}),
+                        pika.BasicProperties(reply_to=queue, message_id="m-" + service, correlation_id="c-" + service))
+                    for method, properties, body in channel.consume(queue, auto_ack=True):
+                        print(json.dumps({"correlation": properties.correlation_id, "type": properties.type,
+                            "report": json.loads(body)}))
+                        break
+                    connection.close()
+                    """
                 let outcome = try await world.start(
-                    "/usr/bin/env",
-                    ["python3", "-c", script, world.broker.commandLineURL, name, path, isFolder ? "yes" : "no"],
+                    "/usr/bin/env", ["python3", "-c", script, world.broker.commandLineURL, service],
                     environment: ["PYTHONPATH": Repository.root + "/.build-tools/python"]
                 ).outcome()
-                #expect(outcome.status == 0, "\(outcome.errors)")
+                let answer = try #require(outcome.objects.first, "\(outcome.errors)")
+                #expect(answer["correlation"]?.text == "c-\(service)")
+                #expect(answer["type"]?.text == "reload.status.v1")
+                #expect(answer["report"]?["request"]?.text == "m-\(service)")
+                #expect(answer["report"]?["state"]?.text == "applied")
             }
-            #expect(report.state == .applied, "\(report.message)")
-            #expect(report.modules.first?.running?.revision == 1)
-            #expect(rules.current.depth == 5)
-            try await world.broker.awaitNoUnacknowledged()
         }
-    }
 
-    @Test(arguments: [
-        (Array("not json".utf8), ReloadCode.messageNotJSON), (Array("[1]".utf8), .messageInvalid),
-        ([], .messageEmpty), (Array(#"{"protocol":"reload.request.v1","operation":5}"#.utf8), .messageInvalid),
-        ([UInt8](repeating: 0x20, count: 20 << 20), .messageTooLarge), ([0xff, 0xfe, 0x00], .messageNotJSON),
-    ])
-    func unreadableMessagesAreReportedKeptAndFollowedByGoodOnes(body: [UInt8], code: ReloadCode) async throws {
-        try await World.run { world in
-            let agent = try agent(world)
-            defer { agent.stop() }
-            let rules = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            try await start(agent, world)
-            let wire = Wire(broker: world.broker)
-            let id = UUID().uuidString
-            let service = world.service
-            let kept = try await wire.first(
-                from: ("reload.dead", ""), { $0.envelope.messageID == id ? $0.envelope : nil }
-            ) {
-                let report = try await wire.report({ $0.request == id ? $0 : nil }) {
-                    try await wire.publish(body, id: id, destination: "\(service):*")
+        @Test func aReloadOfThirtySecondsKeepsTheConnectionAndHoldsUpNoOther() async throws {
+            try await World.run { world in
+                let agent = try agent(world) { $0.heartbeat = 5 }
+                defer { agent.stop() }
+                let rules = try agent.config(
+                    "rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                let slow = agent.handler("slow", file: try world.write("x", to: "slow.txt")) { _ in
+                    let work = try Command("/bin/sleep", ["30"])
+                    let isOver = DispatchSemaphore(value: 0)
+                    Task {
+                        _ = await work.outcome()
+                        isOver.signal()
+                    }
+                    isOver.wait()
+                    return {}
                 }
-                #expect(report.state == .refused)
-                #expect(report.code == code)
-            }
-            #expect(kept.headers["x-reload-code"] == .string(code.rawValue))
-            let outcome = try await world.publish("rules", "--revision", "3")
-            #expect(outcome.status == 0, "\(outcome.output)")
-            #expect(rules.status.revision == 3)
-        }
-    }
-
-    @Test func aReportGoesToTheQueueThatAskedForIt() async throws {
-        try await World.run { world in
-            let agent = try agent(world)
-            defer { agent.stop() }
-            _ = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            try await start(agent, world)
-            let service = world.service
-            let script = """
-                import json, pika, sys
-                url, service = sys.argv[1:]
-                connection = pika.BlockingConnection(pika.URLParameters(url))
-                channel = connection.channel()
-                queue = channel.queue_declare("", exclusive=True).method.queue
-                channel.basic_publish("reload.control", "", json.dumps({"protocol": "reload.request.v1",
-                    "operation": "apply", "destination": service + ":*",
-                    "modules": [{"name": "rules", "kind": "config", "revision": 9}]}),
-                    pika.BasicProperties(reply_to=queue, message_id="m-" + service, correlation_id="c-" + service))
-                for method, properties, body in channel.consume(queue, auto_ack=True):
-                    print(json.dumps({"correlation": properties.correlation_id, "type": properties.type,
-                        "report": json.loads(body)}))
-                    break
-                connection.close()
-                """
-            let outcome = try await world.start(
-                "/usr/bin/env", ["python3", "-c", script, world.broker.commandLineURL, service],
-                environment: ["PYTHONPATH": Repository.root + "/.build-tools/python"]
-            ).outcome()
-            let answer = try #require(outcome.objects.first, "\(outcome.errors)")
-            #expect(answer["correlation"]?.text == "c-\(service)")
-            #expect(answer["type"]?.text == "reload.status.v1")
-            #expect(answer["report"]?["request"]?.text == "m-\(service)")
-            #expect(answer["report"]?["state"]?.text == "applied")
-        }
-    }
-
-    @Test func aReloadOfThirtySecondsKeepsTheConnectionAndHoldsUpNoOther() async throws {
-        try await World.run { world in
-            let agent = try agent(world) { $0.heartbeat = 5 }
-            defer { agent.stop() }
-            let rules = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            let slow = agent.handler("slow", file: try world.write("x", to: "slow.txt")) { _ in
-                let work = try Command("/bin/sleep", ["30"])
-                let isOver = DispatchSemaphore(value: 0)
-                Task {
-                    _ = await work.outcome()
-                    isOver.signal()
+                let service = world.service
+                try await start(agent, world)
+                let before = try await world.broker.connections(of: "\(service):one")
+                let wire = Wire(broker: world.broker)
+                let report = try await wire.report {
+                    $0.request == "slow-\(service)" ? $0 : nil
+                } after: {
+                    try await wire.publish(
+                        Array(
+                            #"{"protocol":"reload.request.v1","operation":"apply","destination":"\#(service):*","modules":[{"name":"slow","revision":1}]}"#
+                                .utf8), id: "slow-\(service)")
+                    for revision in 1...5 {
+                        #expect(try await world.publish("rules", "--revision", "\(revision)").status == 0)
+                    }
+                    #expect(rules.status.revision == 5)
+                    #expect(slow.status.revision == 0)
                 }
-                isOver.wait()
-                return {}
+                #expect(report.state == .applied)
+                #expect(slow.status.revision == 1)
+                // The same two connections as before: neither was lost meanwhile.
+                #expect(before.count == 2)
+                #expect(try await world.broker.connections(of: "\(service):one") == before)
             }
-            let service = world.service
-            try await start(agent, world)
-            let before = try await world.broker.connections(of: "\(service):one")
-            let wire = Wire(broker: world.broker)
-            let report = try await wire.report({ $0.request == "slow-\(service)" ? $0 : nil }) {
-                try await wire.publish(
-                    Array(
-                        #"{"protocol":"reload.request.v1","operation":"apply","destination":"\#(service):*","modules":[{"name":"slow","revision":1}]}"#
-                            .utf8), id: "slow-\(service)")
-                for revision in 1...5 {
-                    #expect(try await world.publish("rules", "--revision", "\(revision)").status == 0)
-                }
-                #expect(rules.status.revision == 5)
-                #expect(slow.status.revision == 0)
-            }
-            #expect(report.state == .applied)
-            #expect(slow.status.revision == 1)
-            // The same two connections as before: neither was lost meanwhile.
-            #expect(before.count == 2)
-            #expect(try await world.broker.connections(of: "\(service):one") == before)
         }
-    }
 
-    @Test func aServiceGroupRunsAndStopsTheAgent() async throws {
-        try await World.run { world in
-            let agent = try agent(world)
-            _ = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-            let service = world.service
-            let logger = Logger(label: "group") { _ in SwiftLogNoOpLogHandler() }
-            let group = ServiceGroup(services: [agent], logger: logger)
-            let running = Task { try await group.run() }
-            let wire = Wire(broker: world.broker)
-            _ = try await wire.report({ $0.service == service && $0.state == .offline ? true : nil }) {
-                while try await world.publish("rules", "--revision", "1").objects.last?["applied"]?.array?.count != 1 {}
-                await group.triggerGracefulShutdown()
+        @Test func aServiceGroupRunsAndStopsTheAgent() async throws {
+            try await World.run { world in
+                let agent = try agent(world)
+                _ = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
+                let service = world.service
+                let logger = Logger(label: "group") { _ in SwiftLogNoOpLogHandler() }
+                let group = ServiceGroup(services: [agent], logger: logger)
+                let running = Task { try await group.run() }
+                let wire = Wire(broker: world.broker)
+                _ = try await wire.report {
+                    $0.service == service && $0.state == .offline ? true : nil
+                } after: {
+                    while try await world.publish("rules", "--revision", "1").objects.last?["applied"]?.array?.count
+                        != 1
+                    {}
+                    await group.triggerGracefulShutdown()
+                }
+                try await running.value
             }
-            try await running.value
         }
     }
 }

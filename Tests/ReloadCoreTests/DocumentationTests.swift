@@ -11,4 +11,11 @@ import Testing
         let listed = text.matches(of: /\| `([a-z_.]+)` \|/).map { String($0.1) }
         #expect(listed == ReloadCode.all.map(\.rawValue))
     }
+
+    @Test func theReadmesExampleIsTheOneThatIsCompiled() throws {
+        let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
+        let compiled = try String(
+            contentsOf: root.appendingPathComponent("Tests/EndToEndTests/Embedding.swift"), encoding: .utf8)
+        #expect(readme.contains("```swift\n\(compiled)```"))
+    }
 }

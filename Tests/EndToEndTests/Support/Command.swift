@@ -73,12 +73,22 @@ final class Command: Sendable {
         unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         unsafe posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, ends[3], 2)
+        // Dispatch's threads block every signal, and a process inherits that.
+        var attributes = posix_spawnattr_t()
+        unsafe posix_spawnattr_init(&attributes)
+        defer { unsafe posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        unsafe sigemptyset(&none)
+        unsafe posix_spawnattr_setsigmask(&attributes, &none)
+        unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
         var words = unsafe ([path] + arguments).map { unsafe strdup($0) } + [nil]
         var variables = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { unsafe (words + variables).forEach { unsafe free($0) } }
+        defer { for unsafepointer in unsafe words + variables { unsafe free(pointer) } }
         var process: Int32 = 0
-        let result = unsafe posix_spawn(&process, path, &actions, nil, &words, &variables)
-        guard result == 0 else { throw TestFailure("cannot start \(path): \(unsafe String(cString: strerror(result)))") }
+        let result = unsafe posix_spawn(&process, path, &actions, &attributes, &words, &variables)
+        guard result == 0 else {
+            throw TestFailure("cannot start \(path): \(unsafe String(cString: strerror(result)))")
+        }
         return (
             process, FileHandle(fileDescriptor: ends[0], closeOnDealloc: true),
             FileHandle(fileDescriptor: ends[2], closeOnDealloc: true)

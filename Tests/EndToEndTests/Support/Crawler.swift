@@ -51,18 +51,18 @@ struct Crawler: Sendable {
 }
 
 extension World {
-    /// Starts a crawler on `site` with quick rules and the first C parser.
+    /// Starts a crawler on `site`, by default with the first C parser and a pause of 5 ms after each page.
     func crawler(
         _ instance: String = "web-1", site: String, parser: String = "CParserV1", delivery: String = "stream",
-        broker url: String? = nil
+        delay: Int = 5
     ) async throws -> Crawler {
-        let rules = try write("max_depth: 8\ndelay_ms: 0\n", to: "rules.yaml")
+        let rules = try write("max_depth: 8\ndelay_ms: \(delay)\n", to: "rules.yaml")
         let out = "\(folder)/\(instance).jsonl"
         let command = try await start(
             Repository.binaries + "/crawler",
             [
                 "--site", site, "--rules", rules, "--parser", try plugin(parser), "--service", service,
-                "--instance", instance, "--broker", url ?? broker.url, "--delivery", delivery,
+                "--instance", instance, "--broker", broker.url, "--delivery", delivery,
                 "--state-dir", "\(folder)/state-\(instance)", "--out", out, "--workers", "4",
             ])
         return Crawler(command: command, out: out, instance: instance)

@@ -29,7 +29,7 @@ struct Broker: Sendable {
     @TaskLocal static var shared: Broker?
 
     static func start() async throws -> Broker {
-        let base = ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? NSTemporaryDirectory()
+        let base = ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? "/tmp"
         let directory = "\(base)/broker-\(UUID().uuidString.prefix(8))"
         let outcome = try await run("start", in: directory)
         guard let url = outcome.output.split(whereSeparator: \.isWhitespace).last, url.hasPrefix("amqp://") else {
@@ -111,7 +111,7 @@ final class World: Sendable {
     private init(_ broker: Broker) throws {
         self.broker = broker
         service = "crawler-\(UUID().uuidString.prefix(8).lowercased())"
-        folder = NSTemporaryDirectory() + "/reload-e2e-\(service)"
+        folder = (ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? "/tmp") + "/\(service)"
         try FileManager.default.createDirectory(atPath: folder + "/artifacts", withIntermediateDirectories: true)
     }
 
