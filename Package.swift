@@ -61,7 +61,12 @@ let package = Package(
         ),
         .testTarget(
             name: "ReloadCoreTests",
-            dependencies: ["ReloadCore", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "ReloadCore",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ]
         ),
         .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP", "ReloadCore"]),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
@@ -70,6 +75,8 @@ let package = Package(
             dependencies: [
                 "ReloadAMQP", "ReloadCore", "Reloading",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ]
         ),

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Metrics
 import ReloadCore
 import Synchronization
 
@@ -14,7 +15,8 @@ final class Scene: Sendable {
 
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
-        vetting: Vetting? = Vetting(), generationLimit: Int = 1000
+        vetting: Vetting? = Vetting(), generationLimit: Int = 1000,
+        metrics: (any MetricsFactory)? = nil
     ) throws {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
         try FileManager.default.createDirectory(
@@ -41,6 +43,7 @@ final class Scene: Sendable {
                     done()
                 }),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            metrics: metrics,
             now: { outbox.scene.withLock { $0 }?.clock.withLock { $0 } ?? Date() })
         outbox.scene.withLock { $0 = self }
     }
