@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import Synchronization
 import Testing
 
 @Suite struct PluginTests {
@@ -176,7 +177,8 @@ import Testing
         _ = try scene.compile(PluginSource.good(version: "two"), to: "two.so")
         let answer = Answer()
         Thread {
-            answer.text = (try? parser.text(7)) ?? "threw"
+            let text = (try? parser.text(7)) ?? "threw"
+            answer.text.withLock { $0 = text }
             answer.isThere.signal()
         }.start()
         _ = read(entered)
@@ -193,7 +195,7 @@ import Testing
                 continuation.resume()
             }.start()
         }
-        #expect(answer.text == "slow")
+        #expect(answer.text.withLock { $0 } == "slow")
     }
 
     /// What comes through a pipe until its writer closes it.
@@ -201,9 +203,8 @@ import Testing
         String(decoding: FileHandle(forReadingAtPath: pipe)?.readDataToEndOfFile() ?? Data(), as: UTF8.self)
     }
 
-    // One thread writes before the semaphore is signalled, the other reads after it was waited for.
-    private final class Answer: @unchecked Sendable {
-        var text = ""
+    private final class Answer: Sendable {
+        let text = Mutex("")
         let isThere = DispatchSemaphore(value: 0)
     }
 

@@ -245,7 +245,7 @@ package final class Reloader: Sendable {
     private var roots: ArtifactRoots {
         guard settings.artifactRoots.isEmpty else { return ArtifactRoots(settings.artifactRoots) }
         let files = state.withLock { $0.modules.values.compactMap(\.target.registeredFile) }
-        return ArtifactRoots(files.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
+        return ArtifactRoots(files.sorted().map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
     }
 
     /// Reports an outcome, and acknowledges when the report is with the broker.

@@ -61,7 +61,10 @@ package final class PluginTarget: Target {
         }
         var version = version
         version.version = version.version ?? library.version
-        return PluginSwap(target: self, artifact: artifact, version: version, library: library)
+        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: library)
+        swap.check = { (generation) throws(ReloadError) in try generation.value.selfTest() }
+        swap.dropped = { library.close() }
+        return swap
     }
 
     private static func load(
@@ -90,47 +93,6 @@ package final class PluginTarget: Target {
             let schema = running.value.stateSchema
             guard schema != 0, library.stateSchema != 0 else { return }
             try library.restoreState(try running.value.snapshotState(), schema: schema)
-        }
-    }
-
-    private struct PluginSwap: PreparedSwap {
-        let target: PluginTarget
-        let artifact: StagedArtifact
-        let version: VersionReport
-        let library: PluginLibrary
-        var swapped: (old: Generation<PluginLibrary>, new: Generation<PluginLibrary>)?
-
-        init(target: PluginTarget, artifact: StagedArtifact, version: VersionReport, library: PluginLibrary) {
-            self.target = target
-            self.artifact = artifact
-            self.version = version
-            self.library = library
-        }
-
-        mutating func commit() {
-            swapped = target.slot.replace(version: version, artifact: artifact, value: library)
-        }
-
-        /// The same way in as every call of the service.
-        func prove() throws(ReloadError) {
-            try target.slot.withCurrent { (generation) throws(ReloadError) in
-                guard generation === swapped?.new else {
-                    throw ReloadError(.pluginSelfTestFailed, "the live handle does not serve the new generation")
-                }
-                try generation.value.selfTest()
-            }
-        }
-
-        func finish() {
-            if let swapped { target.slot.retire(swapped.old) }
-        }
-
-        func revert() {
-            if let swapped { target.slot.restore(swapped.old) }
-        }
-
-        func discard() {
-            library.close()
         }
     }
 }

@@ -36,7 +36,9 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
             try Self.check(value, validate)
             return value
         }
-        return ConfigSwap(target: self, artifact: artifact, version: version, value: value)
+        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: value)
+        swap.changed = { [observers] old, new in observers.notify(old.value, new.value) }
+        return swap
     }
 
     /// Adds an observer; see ``Config/onChange(_:)``.
@@ -69,54 +71,6 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         } catch {
             throw ReloadError(.configRefused, "\(error)".excerpt, underlying: error)
         }
-    }
-
-    private struct ConfigSwap: PreparedSwap {
-        let target: ConfigTarget
-        let artifact: StagedArtifact
-        let version: VersionReport
-        let value: Value
-        var swapped: (old: Generation<Value>, new: Generation<Value>)?
-
-        init(target: ConfigTarget, artifact: StagedArtifact, version: VersionReport, value: Value) {
-            self.target = target
-            self.artifact = artifact
-            self.version = version
-            self.value = value
-        }
-
-        mutating func commit() {
-            swapped = target.slot.replace(version: version, artifact: artifact, value: value)
-        }
-
-        /// Decoded and validated already: what is left to ask is that the live handle serves it.
-        func prove() throws(ReloadError) {
-            guard target.slot.current === swapped?.new else {
-                throw ReloadError(.configRefused, "the live handle does not serve the new generation")
-            }
-        }
-
-        func finish() {
-            guard let swapped else { return }
-            target.slot.retire(swapped.old)
-            target.observers.notify(swapped.old.value, swapped.new.value)
-        }
-
-        func revert() {
-            guard let swapped else { return }
-            target.slot.restore(swapped.old)
-        }
-
-        func discard() {}
-    }
-}
-
-extension Slot {
-    var running: RunningVersion {
-        let generation = current
-        var report = generation.version
-        report.generation = generation.number
-        return RunningVersion(report: report, artifact: generation.artifact)
     }
 }
 

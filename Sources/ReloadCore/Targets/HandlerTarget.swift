@@ -21,15 +21,17 @@ package final class HandlerTarget: Target {
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
     ) throws(ReloadError) -> any PreparedSwap {
-        let commit = try timings.measure("load") { () throws(ReloadError) in
-            try Self.handlerErrors {
-                try handler(
-                    HandlerArtifact(
-                        path: artifact.path, digest: artifact.digest, revision: version.revision,
-                        version: version.version))
-            }
+        let makeVisible = try timings.measure("load") { () throws(ReloadError) in
+            try Self.handlerErrors { try handler(HandlerArtifact(artifact, version)) }
         }
-        return HandlerSwap(target: self, artifact: artifact, version: version, makeVisible: commit)
+        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: ())
+        swap.publish = { () throws(ReloadError) in try Self.handlerErrors(makeVisible) }
+        // A handler is given the version before again, the way it was given this one.
+        swap.reverted = { [handler] old in
+            guard let artifact = old.artifact else { return }
+            try? handler(HandlerArtifact(artifact, old.version))()
+        }
+        return swap
     }
 
     private static func handlerErrors<Result>(_ body: () throws -> Result) throws(ReloadError) -> Result {
@@ -38,48 +40,6 @@ package final class HandlerTarget: Target {
         } catch {
             throw ReloadError(.handlerFailed, "\(error)".excerpt, underlying: error)
         }
-    }
-
-    private struct HandlerSwap: PreparedSwap {
-        let target: HandlerTarget
-        let artifact: StagedArtifact
-        let version: VersionReport
-        let makeVisible: @Sendable () throws -> Void
-        var swapped: (old: Generation<Void>, new: Generation<Void>)?
-
-        init(
-            target: HandlerTarget, artifact: StagedArtifact, version: VersionReport,
-            makeVisible: @escaping @Sendable () throws -> Void
-        ) {
-            self.target = target
-            self.artifact = artifact
-            self.version = version
-            self.makeVisible = makeVisible
-        }
-
-        mutating func commit() throws(ReloadError) {
-            try HandlerTarget.handlerErrors(makeVisible)
-            swapped = target.slot.replace(version: version, artifact: artifact, value: ())
-        }
-
-        func prove() {}
-
-        func finish() {
-            if let swapped { target.slot.retire(swapped.old) }
-        }
-
-        /// A handler is given the version before again, the way it was given this one.
-        func revert() {
-            guard let swapped else { return }
-            target.slot.restore(swapped.old)
-            guard let artifact = swapped.old.artifact else { return }
-            let old = swapped.old.version
-            try? target.handler(
-                HandlerArtifact(
-                    path: artifact.path, digest: artifact.digest, revision: old.revision, version: old.version))()
-        }
-
-        func discard() {}
     }
 }
 
@@ -93,4 +53,11 @@ public struct HandlerArtifact: Sendable {
     public let revision: Int64
     /// The publisher's text for people.
     public let version: String?
+
+    init(_ artifact: StagedArtifact, _ version: VersionReport) {
+        path = artifact.path
+        digest = artifact.digest
+        revision = version.revision
+        self.version = version.version
+    }
 }
