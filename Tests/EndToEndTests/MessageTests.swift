@@ -100,12 +100,26 @@ extension EndToEnd {
             }
         }
 
+        /// A body with a name, so that 20 MB of it are not printed.
+        struct Body: Sendable, CustomTestStringConvertible {
+            var testDescription: String
+            var bytes: [UInt8]
+
+            init(_ name: String, _ bytes: [UInt8]) {
+                testDescription = name
+                self.bytes = bytes
+            }
+        }
+
         @Test(arguments: [
-            (Array("not json".utf8), ReloadCode.messageNotJSON), (Array("[1]".utf8), .messageInvalid),
-            ([], .messageEmpty), (Array(#"{"protocol":"reload.request.v1","operation":5}"#.utf8), .messageInvalid),
-            ([UInt8](repeating: 0x20, count: 20 << 20), .messageTooLarge), ([0xff, 0xfe, 0x00], .messageNotJSON),
+            (Body("text", Array("not json".utf8)), ReloadCode.messageNotJSON),
+            (Body("an array", Array("[1]".utf8)), .messageInvalid),
+            (Body("nothing", []), .messageEmpty),
+            (Body("a wrong type", Array(#"{"protocol":"reload.request.v1","operation":5}"#.utf8)), .messageInvalid),
+            (Body("20 MB", [UInt8](repeating: 0x20, count: 20 << 20)), .messageTooLarge),
+            (Body("bytes", [0xff, 0xfe, 0x00]), .messageNotJSON),
         ])
-        func unreadableMessagesAreReportedKeptAndFollowedByGoodOnes(body: [UInt8], code: ReloadCode) async throws {
+        func unreadableMessagesAreReportedKeptAndFollowedByGoodOnes(body: Body, code: ReloadCode) async throws {
             try await World.run { world in
                 let agent = try agent(world)
                 defer { agent.stop() }
@@ -123,7 +137,7 @@ extension EndToEnd {
                     let report = try await wire.report {
                         $0.request == id ? $0 : nil
                     } after: {
-                        try await wire.publish(body, id: id, destination: "\(service):*")
+                        try await wire.publish(body.bytes, id: id, destination: "\(service):*")
                     }
                     #expect(report.state == .refused)
                     #expect(report.code == code)
