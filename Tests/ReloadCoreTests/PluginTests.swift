@@ -55,6 +55,13 @@ import Testing
             PluginSource.good(version: "x", selfTest: #"fputs("bye", stderr); exit(0);"#), .pluginVetCrashed,
             "its output ends: bye"
         ),
+        (
+            // A verdict of its own making, without the nonce.
+            PluginSource.good(
+                version: "x",
+                selfTest: "char forged[1048] = {0}; forged[16] = 6; write(3, forged, sizeof forged); _exit(3);"),
+            .pluginVetCrashed, "exit status 3"
+        ),
         (PluginSource.good(version: "x", selfTest: "for (;;) pause();"), .pluginVetTimedOut, "0.3 seconds"),
         (
             PluginSource.good(version: "x", top: "__attribute__((constructor)) static void early(void) { abort(); }"),
@@ -171,8 +178,8 @@ import Testing
         // Its call and its destroy tell and wait through pipes.
         let source = PluginSource.good(
             version: "slow",
-            call: #"if (operation == 7) { fclose(fopen("\#(entered)", "w")); fclose(fopen("\#(gate)", "r")); }"#
-        ).replacing("getenv(\"RELOAD_TEST_DESTROYED\")", with: "\"\(destroyed)\"")
+            call: #"if (operation == 7) { fclose(fopen("\#(entered)", "w")); fclose(fopen("\#(gate)", "r")); }"#,
+            destroyed: destroyed)
         let parser = try scene.reloader.plugin("parser", file: try scene.compile(source, to: "slow.so"))
         _ = try scene.compile(PluginSource.good(version: "two"), to: "two.so")
         let answer = Answer()
@@ -232,7 +239,8 @@ import Testing
         let scene = try Scene()
         let parser = try scene.parser()
         let rules = try scene.rules()
-        _ = try scene.compile(PluginSource.good(version: "two"), to: "two.so")
+        let destroyed = scene.folder.appendingPathComponent("destroyed").path
+        _ = try scene.compile(PluginSource.good(version: "two", destroyed: destroyed), to: "two.so")
         let report = try await scene.answer(
             to: """
                 {"protocol":"reload.request.v1","operation":"apply","modules":[
@@ -241,6 +249,8 @@ import Testing
                 """)
         #expect(report.code == .configRefused)
         #expect(try parser.text() == "one")
+        // The one that was prepared is not left behind.
+        #expect(try String(contentsOfFile: destroyed, encoding: .utf8) == "two\n")
         #expect(rules.slot.current.number == 1)
     }
 }

@@ -12,10 +12,11 @@ enum PluginSource {
     ///   - selfTest: The body of `self_test`.
     ///   - top: Code before the table.
     ///   - major: The ABI it claims.
+    ///   - destroyed: File that `destroy` adds the version to.
     ///   - schema: Number of its state's format; the state is one counter that every call raises.
     static func good(
         version: String, selfTest: String = "return RELOAD_OK;", top: String = "", major: Int = 1, schema: Int = 0,
-        call: String = ""
+        call: String = "", destroyed: String = ""
     ) -> String {
         """
         #include "CReloadPlugin.h"
@@ -47,8 +48,8 @@ enum PluginSource {
             return RELOAD_OK;
         }
         static void destroy(void *instance) {
-            const char *note = getenv("RELOAD_TEST_DESTROYED");
-            if (note) { FILE *file = fopen(note, "a"); fputs("\(version)\\n", file); fclose(file); }
+            FILE *file = fopen("\(destroyed)", "a");
+            if (file) { fputs("\(version)\\n", file); fclose(file); }
         }
         static const reload_plugin table = {
             sizeof(reload_plugin), \(major), 0, 0, \(schema), 0, "test", "\(version)",
