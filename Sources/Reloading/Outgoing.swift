@@ -13,19 +13,15 @@ extension Publisher {
     func publish(
         _ outgoing: Reloader.Outgoing, topology: Topology, logger: Logger, done: @escaping @Sendable () -> Void
     ) {
-        var envelope: Envelope
+        let envelope: Envelope
         do throws(ReloadError) {
-            envelope = Envelope(body: try outgoing.report.encode())
+            envelope = Envelope(
+                body: try outgoing.report.encode(), type: Report.protocolName, correlationID: outgoing.correlationID,
+                appID: "reload-agent")
         } catch {
             logger.error("report not encoded", metadata: ["reason": "\(error)"])
             return done()
         }
-        envelope.contentType = "application/json"
-        envelope.type = Report.protocolName
-        envelope.messageID = UUID().uuidString
-        envelope.correlationID = outgoing.correlationID
-        envelope.appID = "reload-agent"
-        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
         let copies = Copies(outgoing.replyTo == nil ? 1 : 2, done)
         publish(envelope, exchange: topology.statusExchange, routingKey: outgoing.report.routingKey) { result in
             copies.isSettled(result, "report not published", logger)

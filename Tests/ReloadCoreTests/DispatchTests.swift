@@ -110,6 +110,23 @@ import Testing
         #expect(next.new.number == 3)
     }
 
+    @Test func aSwapIsProvenOnlyWhileTheLiveHandleServesIt() throws {
+        let slot = slot(Closed())
+        let directory = try StateDirectory(
+            path: NSTemporaryDirectory() + "reload-\(UUID().uuidString)", artifactLimit: 10)
+        var swap = SlotSwap(
+            slot: slot, artifact: try directory.stage(bytes: [], module: "m"),
+            version: VersionReport(revision: 1, digest: nil), value: "two", notServed: .configRefused)
+        try swap.commit()
+        try swap.prove()
+        _ = slot.replace(version: VersionReport(revision: 2, digest: nil), artifact: nil, value: "another's")
+        #expect {
+            try swap.prove()
+        } throws: { error in
+            (error as? ReloadError)?.code == .configRefused
+        }
+    }
+
     @Test func everyGenerationIsClosedOnceWhileThreadsCall() {
         let closed = Closed()
         let slot = slot(closed)

@@ -20,3 +20,18 @@ package enum ReloadJSON {
             ?? (try? Date(text, strategy: .iso8601))
     }
 }
+
+extension Envelope {
+    /// A message of the protocol, published now: `body` is JSON, `type` the value of its `protocol`.
+    package init(
+        body: [UInt8], type: String, id: String = UUID().uuidString, correlationID: String?, appID: String
+    ) {
+        self.init(body: body)
+        contentType = "application/json"
+        self.type = type
+        messageID = id
+        self.correlationID = correlationID
+        self.appID = appID
+        timestamp = UInt64(Date().timeIntervalSince1970)
+    }
+}

@@ -61,7 +61,8 @@ package final class PluginTarget: Target {
         }
         var version = version
         version.version = version.version ?? library.version
-        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: library)
+        var swap = SlotSwap(
+            slot: slot, artifact: artifact, version: version, value: library, notServed: .pluginSelfTestFailed)
         swap.check = { (generation) throws(ReloadError) in try generation.value.selfTest() }
         swap.dropped = { library.close() }
         return swap

@@ -36,7 +36,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
             try Self.check(value, validate)
             return value
         }
-        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: value)
+        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: value, notServed: .configRefused)
         swap.changed = { [observers] old, new in observers.notify(old.value, new.value) }
         return swap
     }

@@ -24,7 +24,7 @@ package final class HandlerTarget: Target {
         let makeVisible = try timings.measure("load") { () throws(ReloadError) in
             try Self.handlerErrors { try handler(HandlerArtifact(artifact, version)) }
         }
-        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: ())
+        var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: (), notServed: .handlerFailed)
         swap.publish = { () throws(ReloadError) in try Self.handlerErrors(makeVisible) }
         // A handler is given the version before again, the way it was given this one.
         swap.reverted = { [handler] old in

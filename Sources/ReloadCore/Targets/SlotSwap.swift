@@ -4,6 +4,8 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
     let artifact: StagedArtifact
     let version: VersionReport
     let value: Value
+    /// The code for a live handle that serves something else than the candidate.
+    let notServed: ReloadCode
     /// Makes the candidate visible where the slot does not reach; a throw leaves everything as it was.
     var publish: () throws(ReloadError) -> Void = { () throws(ReloadError) in }
     /// Asks the generation that the live handle serves.
@@ -16,11 +18,14 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
     var dropped: () -> Void = {}
     private var swapped: (old: Generation<Value>, new: Generation<Value>)?
 
-    init(slot: Slot<Value>, artifact: StagedArtifact, version: VersionReport, value: Value) {
+    init(
+        slot: Slot<Value>, artifact: StagedArtifact, version: VersionReport, value: Value, notServed: ReloadCode
+    ) {
         self.slot = slot
         self.artifact = artifact
         self.version = version
         self.value = value
+        self.notServed = notServed
     }
 
     mutating func commit() throws(ReloadError) {
@@ -28,9 +33,14 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
         swapped = slot.replace(version: version, artifact: artifact, value: value)
     }
 
-    /// The same way in as every call of the service. No other attempt touches the slot between `commit` and here.
+    /// The same way in as every call of the service.
     func prove() throws(ReloadError) {
-        try slot.withCurrent(check)
+        try slot.withCurrent { (generation) throws(ReloadError) in
+            guard generation === swapped?.new else {
+                throw ReloadError(notServed, "the live handle does not serve the new generation")
+            }
+            try check(generation)
+        }
     }
 
     func finish() {

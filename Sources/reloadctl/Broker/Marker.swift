@@ -32,13 +32,9 @@ extension Envelope {
         let report = Report(
             request: nil, service: Report.reservedService, instance: Link.instanceName, sequence: 1, state: .offline,
             at: Date())
-        var envelope = Envelope(body: try report.encode())
-        envelope.contentType = "application/json"
-        envelope.type = Report.protocolName
-        envelope.messageID = id
-        envelope.correlationID = id
-        envelope.appID = Report.reservedService
-        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
+        let envelope = Envelope(
+            body: try report.encode(), type: Report.protocolName, id: id, correlationID: id,
+            appID: Report.reservedService)
         return (envelope, report.routingKey)
     }
 }

@@ -94,13 +94,9 @@ struct RequestRun {
 
 extension RequestRun {
     private func envelope() throws(ReloadError) -> Envelope {
-        var envelope = Envelope(body: try request.encode())
-        envelope.contentType = "application/json"
-        envelope.type = Request.protocolName
-        envelope.messageID = id
-        envelope.correlationID = id
-        envelope.appID = Report.reservedService
-        envelope.timestamp = UInt64(Date().timeIntervalSince1970)
+        var envelope = Envelope(
+            body: try request.encode(), type: Request.protocolName, id: id, correlationID: id,
+            appID: Report.reservedService)
         if let expiresAt = request.expiresAt {
             envelope.expiration = "\(max(1, Int64(expiresAt.timeIntervalSinceNow * 1000)))"
         }
