@@ -9,6 +9,9 @@ let package = Package(
         .library(name: "CReloadPlugin", targets: ["CReloadPlugin"]),
         .executable(name: "reloadctl", targets: ["reloadctl"]),
     ],
+    traits: [
+        .trait(name: "FaultPoints", description: "Places where the tests can end the process; nothing for a service.")
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-crypto", "3.0.0"..<"5.0.0"),

@@ -16,8 +16,8 @@ extension Publisher {
         let envelope: Envelope
         do throws(ReloadError) {
             envelope = Envelope(
-                body: try outgoing.report.encode(), type: Report.protocolName, correlationID: outgoing.correlationID,
-                appID: "reload-agent")
+                body: try outgoing.report.encode(), type: Report.protocolName, id: outgoing.id,
+                correlationID: outgoing.correlationID, appID: "reload-agent")
         } catch {
             logger.error("report not encoded", metadata: ["reason": "\(error)"])
             return done()

@@ -52,13 +52,14 @@ public final class ReloadAgent: Service {
     /// Makes an agent. Nothing is connected before ``start()``.
     ///
     /// - Throws: ``BrokerError`` for a URL that cannot be read, ``ReloadError`` with `state.locked` when another live
-    ///   instance has the state directory, or with `state.unusable`.
+    ///   instance has the state directory. One that cannot be written is an error in the log.
     public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
         self.settings = settings
         self.logger = logger
-        let topology = Topology(
+        var topology = Topology(
             controlExchange: settings.controlExchange, statusExchange: settings.statusExchange,
             deadExchange: settings.deadExchange)
+        topology.canDoWithoutStreams = settings.delivery != .stream
         var connection = ConnectionSettings(
             url: try BrokerURL(settings.broker), name: "\(settings.service):\(settings.instanceName)")
         connection.heartbeat = settings.heartbeat
@@ -69,16 +70,16 @@ public final class ReloadAgent: Service {
         var core = Reloader.Settings(service: settings.service, instance: settings.instanceName)
         core.artifactRoots = settings.artifactRoots
         core.keep = settings.keep
+        core.reportLimit = settings.reportLimit
         core.plugins.vetting = settings.vetTimeout.map(Vetting.init(timeout:))
         core.plugins.generationLimit = settings.generationLimit
         let reloader = Reloader(
-            settings: core,
-            directory: try StateDirectory(
-                path: settings.stateDirectoryPath, artifactLimit: settings.artifactLimit),
+            settings: core, directory: try Self.directory(settings, logger),
             outlets: Reloader.Outlets(
-                report: { outgoing, done in publisher.publish(outgoing, topology: topology, logger: logger, done: done)
+                report: { [topology] outgoing, done in
+                    publisher.publish(outgoing, topology: topology, logger: logger, done: done)
                 },
-                deadLetter: { envelope, error, done in
+                deadLetter: { [topology] envelope, error, done in
                     publisher.publish(
                         unreadable: envelope, error, to: topology.deadExchange, logger: logger, done: done)
                 }),
@@ -86,14 +87,26 @@ public final class ReloadAgent: Service {
         self.reloader = reloader
 
         let wayBack = WayBack()
-        consumer = try Consumer(
-            settings: connection, topology: topology, delivery: DeliveryMode(settings.delivery), logger: logger,
-            onDelivery: { delivery, receipt in
-                reloader.receive(delivery.envelope, isOversized: delivery.isOversized) {
+        var handlers = Consumer.Handlers(
+            delivered: { delivery, receipt, place in
+                reloader.receive(delivery.envelope, isOversized: delivery.isOversized, place: place) {
                     wayBack.acknowledge(receipt)
                 }
             },
-            onConnected: { reloader.announce(.online) })
+            connected: { reloader.announce(.online) })
+        handlers.isReadingBacklog = { reloader.isReadingBacklog($0) }
+        handlers.hasRoom = { reloader.hasRoom }
+        handlers.hasQueue = { name, isNew in
+            if isNew, reloader.journal.queue == name {
+                let message = "the queue \(name) had expired: what was published while this instance was away is lost"
+                logger.warning("\(message)")
+                reloader.announce(.online, message: message)
+            }
+            reloader.journal.queue = name
+        }
+        consumer = try Consumer(
+            settings: connection, topology: topology, delivery: DeliveryMode(settings),
+            position: reloader.journal.position, logger: logger, handlers: handlers)
         wayBack.lead(to: consumer)
     }
 
@@ -115,11 +128,25 @@ public final class ReloadAgent: Service {
         }
     }
 
+    /// The state directory, or one that lasts as long as the process where that cannot be used: a service starts in any case.
+    private static func directory(_ settings: Settings, _ logger: Logger) throws(ReloadError) -> StateDirectory {
+        let path = settings.stateDirectoryPath
+        do throws(ReloadError) {
+            return try StateDirectory(path: path, artifactLimit: settings.artifactLimit)
+        } catch {
+            guard error.code == .stateUnusable else { throw error }
+            logger.error(
+                "state directory cannot be used: a restart will not know what was loaded",
+                metadata: ["reason": "\(error)"])
+            return try StateDirectory.temporary(insteadOf: path, artifactLimit: settings.artifactLimit)
+        }
+    }
+
     deinit { stop() }
 
     // MARK: Registering
 
-    /// Registers a configuration and reads its first version.
+    /// Registers a configuration: the version it had before a restart, else the file.
     ///
     /// - Parameters:
     ///   - name: What messages call it, such as `crawler.rules`.
@@ -134,7 +161,7 @@ public final class ReloadAgent: Service {
         Config(target: try reloader.config(name, file: file, validate: validate))
     }
 
-    /// Registers a plugin, tries its first version in a process of its own and loads it.
+    /// Registers a plugin, tries the version it had before a restart, else the file, in a process of its own and loads it.
     ///
     /// - Throws: ``ReloadError`` when the first version is not good.
     public func plugin(_ name: String, file: String) throws(ReloadError) -> PluginHandle {
@@ -163,10 +190,14 @@ public final class ReloadAgent: Service {
     /// - Throws: ``BrokerError`` when a thread cannot be started.
     public func start() throws {
         guard advance(from: .new, to: .started) else { return }
+        reloader.start()
         try publisher.start()
         try consumer.start()
         state.withLock { state in
-            state.online = Ticker(every: settings.reportInterval) { [reloader] in reloader.announce(.online) }
+            state.online = Ticker(every: settings.reportInterval) { [reloader] in
+                reloader.announce(.online)
+                reloader.save()
+            }
         }
         logger.info(
             "reload agent started",
@@ -185,6 +216,7 @@ public final class ReloadAgent: Service {
         reloader.announce(.offline)
         publisher.stop(flushing: .seconds(2))
         consumer.stop()
+        reloader.close()
         logger.info("reload agent stopped")
     }
 
@@ -211,9 +243,12 @@ public final class ReloadAgent: Service {
 }
 
 extension DeliveryMode {
-    init(_ delivery: ReloadAgent.Settings.Delivery) {
-        switch delivery {
+    init(_ settings: ReloadAgent.Settings) {
+        switch settings.delivery {
         case .stream: self = .stream
+        case .queue:
+            self = .queue(
+                name: settings.queueName, expiry: Int64(clamping: Int64(settings.queueExpiry / .milliseconds(1))))
         case .ephemeral: self = .ephemeral
         }
     }

@@ -5,8 +5,11 @@ extension ReloadAgent {
     public struct Settings: Sendable {
         /// How requests reach the agent.
         public enum Delivery: String, Sendable, CaseIterable {
-            /// From the fleet's journal, a RabbitMQ stream; goes on where it was after a lost connection.
+            /// From the fleet's journal, a RabbitMQ stream: what was published while it was away arrives when it is back.
             case stream
+            /// From a durable queue of its own, for brokers without streams: the broker keeps it for ``queueExpiry`` while the
+            /// instance is away.
+            case queue
             /// From an exclusive queue that lives as long as the connection: what is published while it is away is lost.
             case ephemeral
         }
@@ -19,7 +22,9 @@ extension ReloadAgent {
         public var broker: String
         /// How requests reach the agent.
         public var delivery = Delivery.stream
-        /// Folder for the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
+        /// How long the broker keeps the queue of an instance that is away (delivery `queue`).
+        public var queueExpiry = Duration.seconds(7 * 24 * 60 * 60)
+        /// Folder for the journal and the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
         /// `$XDG_STATE_HOME/reload-agent/<service>/<instance>`. One live instance for each folder.
         public var stateDirectory: String?
         /// Folders a request's `path` may lead into; none: the folders of the registered files.
@@ -39,6 +44,8 @@ extension ReloadAgent {
         public var heartbeat = 10
         /// Time between two `online` reports.
         public var reportInterval = Duration.seconds(30)
+        /// Reports that are kept on disk while the broker is away; the oldest is dropped for one more.
+        public var reportLimit = 1000
         /// How long ``ReloadAgent/stop()`` waits for reloads under way.
         public var shutdownGrace = Duration.seconds(10)
         /// Name of the exchange requests come from.
@@ -64,9 +71,13 @@ extension ReloadAgent {
             let environment = ProcessInfo.processInfo.environment
             if let path = stateDirectory ?? environment["RELOAD_STATE_DIR"] { return path }
             let home = environment["XDG_STATE_HOME"] ?? NSHomeDirectory() + "/.local/state"
-            // Without the process id, so that a restarted service finds its folder again.
-            let name = instance ?? ProcessInfo.processInfo.hostName
-            return "\(home)/reload-agent/\(service)/\(name.replacing("/", with: "_"))"
+            return "\(home)/reload-agent/\(service)/\(lastingName.replacing("/", with: "_"))"
         }
+
+        /// The instance without the process id, so that a restarted service finds its folder and its queue again.
+        private var lastingName: String { instance ?? ProcessInfo.processInfo.hostName }
+
+        /// Name of the queue with delivery `queue`.
+        public var queueName: String { "reload.agent.\(service).\(lastingName)" }
     }
 }

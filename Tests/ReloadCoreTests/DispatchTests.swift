@@ -7,38 +7,52 @@ import Testing
 @Suite struct ModuleQueuesTests {
     @Test func oneModuleRunsInOrderAndOthersGoOn() {
         var queues = ModuleQueues<String>()
-        let first = queues.enqueue("a1", modules: ["a"])
-        #expect(first?.job == "a1")
-        #expect(queues.enqueue("a2", modules: ["a"]) == nil)
-        #expect(queues.enqueue("b1", modules: ["b"])?.job == "b1")
-        let next = queues.finish(first?.id ?? 0)
-        #expect(next.map(\.job) == ["a2"])
+        let a1 = queues.enqueue("a1", modules: ["a"])
+        let a2 = queues.enqueue("a2", modules: ["a"])
+        let b1 = queues.enqueue("b1", modules: ["b"])
+        #expect(queues.start(in: ["a", "b"]) == [a1, b1])
+        #expect(queues.start(in: ["a", "b"]).isEmpty)
+        #expect(queues.begin(a1) == "a1")
+        #expect(queues.waiting(in: ["a"]) == [a2])
+        queues.remove(a1)
+        #expect(queues.start(in: ["a"]) == [a2])
     }
 
     @Test func aJobOverSeveralModulesWaitsForAllAndHoldsAll() {
         var queues = ModuleQueues<String>()
         let a = queues.enqueue("a", modules: ["a"])
         let b = queues.enqueue("b", modules: ["b"])
-        #expect(queues.enqueue("ab", modules: ["a", "b", "a"]) == nil)
-        #expect(queues.enqueue("b2", modules: ["b"]) == nil)
-        let none = queues.finish(b?.id ?? 0)
-        #expect(none.isEmpty)
-        let both = queues.finish(a?.id ?? 0)
-        #expect(both.map(\.job) == ["ab"])
-        let last = queues.finish(both.first?.id ?? 0)
-        #expect(last.map(\.job) == ["b2"])
+        let ab = queues.enqueue("ab", modules: ["a", "b", "a"])
+        let b2 = queues.enqueue("b2", modules: ["b"])
+        #expect(queues.start(in: ["a", "b"]) == [a, b])
+        queues.remove(b)
+        #expect(queues.start(in: ["b"]).isEmpty)
+        queues.remove(a)
+        #expect(queues.start(in: ["a"]) == [ab])
+        #expect(queues.start(in: ["b"]).isEmpty)
+        queues.remove(ab)
+        #expect(queues.start(in: ["a", "b"]) == [b2])
+    }
+
+    @Test func aJobThatIsTakenOutIsNotBegun() {
+        var queues = ModuleQueues<String>()
+        let first = queues.enqueue("a1", modules: ["a"])
+        let second = queues.enqueue("a2", modules: ["a"])
+        #expect(queues.start(in: ["a"]) == [first])
+        queues.remove(first)
+        #expect(queues.begin(first) == nil)
+        #expect(queues.start(in: ["a"]) == [second])
     }
 
     @Test func nothingIsLeftBehind() {
         var queues = ModuleQueues<Int>()
-        var runnable: [UInt64] = []
-        for job in 0..<1000 {
-            if let start = queues.enqueue(job, modules: ["\(job % 7)", "\(job % 3)"]) { runnable.append(start.id) }
-        }
+        for job in 0..<1000 { queues.enqueue(job, modules: ["\(job % 7)", "\(job % 3)"]) }
+        var running = queues.start(in: queues.modules)
         var finished = 0
-        while let id = runnable.popLast() {
+        while let id = running.popLast() {
             finished += 1
-            runnable += queues.finish(id).map(\.id)
+            queues.remove(id)
+            running += queues.start(in: queues.modules)
         }
         #expect(finished == 1000)
         #expect(queues.count == 0)

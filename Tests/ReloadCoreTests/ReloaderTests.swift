@@ -127,13 +127,16 @@ import Testing
         let scene = try Scene()
         let rules = try scene.rules()
         let isReleased = DispatchSemaphore(value: 0)
+        let (begun, begins) = AsyncStream.makeStream(of: Void.self)
         _ = scene.reloader.handler("slow", file: try scene.write("x", to: "slow.txt")) { _ in
+            begins.yield()
             isReleased.wait()
             return {}
         }
         scene.send(
             #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"slow","revision":1}]}"#,
             id: "slow")
+        for await _ in begun { break }
         scene.send(
             #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"slow","revision":2}]}"#,
             id: "next")

@@ -1,24 +1,32 @@
 package import Logging
 internal import Metrics
-
-/// How an agent gets its messages.
-package enum DeliveryMode: String, Sendable {
-    /// From the journal, with what was published while it was away.
-    case stream
-    /// From a queue that lives as long as the connection; what is published while it is away is lost.
-    case ephemeral
-}
-
-/// Says which message an acknowledgement is for.
-package struct Receipt: Sendable, Hashable {
-    /// What tag and offset belong to: the connection's number, for a stream the stream's (see ``OffsetTracker``).
-    let epoch: UInt64
-    let tag: UInt64
-    let offset: Int64?
-}
+package import ReloadCore
 
 /// Consumes requests on a thread of its own, and goes on after whatever happens to the broker.
 package final class Consumer: Sendable {
+    /// What a consumer tells, and asks, on its thread. Everything must return at once, because heartbeats wait for it.
+    package struct Handlers: Sendable {
+        /// A message, with its place if it came from a stream. Every receipt has to come back through ``acknowledge(_:)`` or
+        /// ``reject(_:)``, from any thread.
+        package var delivered: @Sendable (Delivery, Receipt, StreamPosition.Place?) -> Void
+        /// Messages begin to flow.
+        package var connected: @Sendable () -> Void
+        /// What was published meanwhile is being read, or its end has come.
+        package var isReadingBacklog: @Sendable (Bool) -> Void = { _ in }
+        /// Whether messages may be read ahead of those that are not acknowledged.
+        package var hasRoom: @Sendable () -> Bool = { false }
+        /// The queue of this name is there; `isNew` when it was not before.
+        package var hasQueue: @Sendable (_ name: String, _ isNew: Bool) -> Void = { _, _ in }
+
+        package init(
+            delivered: @escaping @Sendable (Delivery, Receipt, StreamPosition.Place?) -> Void,
+            connected: @escaping @Sendable () -> Void
+        ) {
+            self.delivered = delivered
+            self.connected = connected
+        }
+    }
+
     private let thread: ConnectionThread
     private let mailbox: Mailbox<ConsumerLoop.Command>
     private let loop: ConsumerLoop
@@ -26,19 +34,17 @@ package final class Consumer: Sendable {
     /// Makes a consumer that does nothing before ``start()``.
     ///
     /// - Parameters:
+    ///   - position: where it is in the stream; it asks for what comes after, and counts on its messages being settled there.
     ///   - prefetch: messages that may be handed out and not yet acknowledged.
-    ///   - onDelivery: gets each message, on the consumer's thread. It must return at once, because heartbeats wait for it.
-    ///     Every receipt has to come back through ``acknowledge(_:)`` or ``reject(_:)``, from any thread.
-    ///   - onConnected: is called on the consumer's thread each time messages begin to flow.
     package init(
-        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, prefetch: Int = 100, logger: Logger,
-        onDelivery: @escaping @Sendable (Delivery, Receipt) -> Void, onConnected: @escaping @Sendable () -> Void
+        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, position: StreamPosition,
+        prefetch: Int = 250, logger: Logger, handlers: Handlers
     ) throws(BrokerError) {
         thread = try ConnectionThread(name: "reload-consumer", settings: settings, topology: topology, logger: logger)
         mailbox = Mailbox(wake: thread.wake)
         loop = ConsumerLoop(
-            topology: topology, delivery: delivery, prefetch: prefetch, mailbox: mailbox, onDelivery: onDelivery,
-            onConnected: onConnected)
+            topology: topology, delivery: delivery, position: position, prefetch: prefetch, mailbox: mailbox,
+            logger: logger, handlers: handlers)
     }
 
     /// Starts the thread; call it once. A broker that is away is no error.
@@ -74,123 +80,201 @@ struct ConsumerLoop: ConnectionUser {
 
     let topology: Topology
     let delivery: DeliveryMode
+    let position: StreamPosition
     let prefetch: Int
     let mailbox: Mailbox<Command>
-    let onDelivery: @Sendable (Delivery, Receipt) -> Void
-    let onConnected: @Sendable () -> Void
+    let logger: Logger
+    let handlers: Consumer.Handlers
     private let stale = Counter(label: "reload_agent_stale_receipts")
-    private var tracker = OffsetTracker()
-    /// Ephemeral only: the connection's number, and its tags that nobody has settled. An acknowledgement of any other tag
-    /// would make the broker close the channel.
+    /// The connection's number, and its tags that nobody has settled. An acknowledgement of any other tag would make the
+    /// broker close the channel.
     private var epoch: UInt64 = 0
     private var outstanding: Set<UInt64> = []
+    /// Stream only: what is read until the end is found.
+    private var backlog: Backlog?
+    /// Queue only: how many of the messages that were there have not come yet.
+    private var left = 0
 
     init(
-        topology: Topology, delivery: DeliveryMode, prefetch: Int, mailbox: Mailbox<Command>,
-        onDelivery: @escaping @Sendable (Delivery, Receipt) -> Void, onConnected: @escaping @Sendable () -> Void
+        topology: Topology, delivery: DeliveryMode, position: StreamPosition, prefetch: Int, mailbox: Mailbox<Command>,
+        logger: Logger, handlers: Consumer.Handlers
     ) {
         self.topology = topology
         self.delivery = delivery
+        self.position = position
         self.prefetch = prefetch
         self.mailbox = mailbox
-        self.onDelivery = onDelivery
-        self.onConnected = onConnected
+        self.logger = logger
+        self.handlers = handlers
     }
 
     mutating func connected(_ connection: inout Connection) throws(BrokerError) {
+        epoch += 1
+        outstanding = []
+        left = 0
         try connection.qos(prefetch: prefetch)
         switch delivery {
         case .stream:
-            let now = ContinuousClock.now
             let start: Argument =
-                switch tracker.start(now: now) {
-                case .next: "next"
+                switch position.attach() {
                 case .first: "first"
                 case .offset(let offset): .integer(offset)
-                case .age(let seconds): .string("\(seconds)s")
                 }
+            handlers.isReadingBacklog(true)
+            backlog = Backlog(
+                probe: try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"]))
             _ = try connection.consume(topology.journal, arguments: ["x-stream-offset": start])
-            tracker.attached(askedAt: now)
+        case .queue(let name, let expiry):
+            left = min(try declare(name, expiry, on: &connection), prefetch)
+            if left > 0 { handlers.isReadingBacklog(true) }
+            _ = try connection.consume(name, exclusive: true)
         case .ephemeral:
-            epoch += 1
-            outstanding = []
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
             try connection.bind(queue: queue.name, to: topology.controlExchange)
             _ = try connection.consume(queue.name, exclusive: true)
         }
-        onConnected()
+        handlers.connected()
+    }
+
+    /// Makes the queue where it is missing; returns how many messages wait in it.
+    private func declare(_ name: String, _ expiry: Int64, on connection: inout Connection) throws(BrokerError) -> Int {
+        do throws(BrokerError) {
+            let queue = try connection.declareQueue(name, passive: true)
+            handlers.hasQueue(name, false)
+            return queue.messageCount
+        } catch {
+            guard error.code == .notFound, error.isChannelOnly else { throw error }
+        }
+        try connection.reopenChannel()
+        try connection.qos(prefetch: prefetch)
+        let queue = try connection.declareQueue(name, arguments: ["x-expires": .integer(expiry)])
+        try connection.bind(queue: name, to: topology.controlExchange)
+        handlers.hasQueue(name, true)
+        return queue.messageCount
     }
 
     mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
         switch event {
         case .delivery(let message):
-            switch (delivery, message.streamOffset) {
-            case (.ephemeral, _):
-                outstanding.insert(message.tag)
-                onDelivery(message, Receipt(epoch: epoch, tag: message.tag, offset: nil))
-            case (.stream, let offset?):
-                switch tracker.arrived(offset, tag: message.tag) {
-                case .handOut:
-                    onDelivery(message, Receipt(epoch: tracker.incarnation, tag: message.tag, offset: offset))
-                case .keep:
-                    break
-                case .acknowledge:
-                    try connection.acknowledge(message.tag)
-                }
-            case (.stream, nil):
-                throw BrokerError(
-                    .protocolViolation, "\(topology.journal) is no stream: a message has no x-stream-offset",
-                    operation: "basic.deliver")
-            }
+            try deliver(message, on: &connection)
         case .cancelled:
             // For a stream this means that it was deleted, or that its node went away. Telling them apart by a passive
-            // declare would race with other agents that make it anew, and an old offset on a new stream is silence for
-            // ever; reading all again is only work.
-            tracker.streamDeleted()
+            // declare would race with other agents that make it anew; what is on it after attaching again tells.
             throw BrokerError(.closed, "the broker cancelled the consumer", operation: "basic.cancel")
         case .returned, .confirmed, .refused, .blocked, .unblocked:
             break
         }
     }
 
+    private mutating func deliver(_ message: Delivery, on connection: inout Connection) throws(BrokerError) {
+        guard delivery == .stream else {
+            outstanding.insert(message.tag)
+            handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), nil)
+            if left > 0 {
+                left -= 1
+                if left == 0 { handlers.isReadingBacklog(false) }
+            }
+            return
+        }
+        guard let offset = message.streamOffset else {
+            throw BrokerError(
+                .protocolViolation, "\(topology.journal) is no stream: a message has no x-stream-offset",
+                operation: "basic.deliver")
+        }
+        if let probe = backlog?.probe, message.consumerTag == probe {
+            let isBeforeStart = position.isBeyond(offset)
+            backlog?.probeArrived(offset, isBeforeStart: isBeforeStart, at: .now)
+            return try connection.acknowledge(message.tag)
+        }
+        backlog?.arrived(offset, at: .now)
+        switch position.arrived(offset, fingerprint: message.envelope.fingerprint) {
+        case .new(let place):
+            outstanding.insert(message.tag)
+            handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), place)
+        case .known:
+            try connection.acknowledge(message.tag)
+        case .streamWasMadeAnew:
+            throw streamWasMadeAnew("another message is at offset \(offset)")
+        }
+    }
+
+    private func streamWasMadeAnew(_ reason: String) -> BrokerError {
+        position.streamWasMadeAnew()
+        logger.warning(
+            "the stream was made anew, it is read from its first message",
+            metadata: ["stream": "\(topology.journal)", "reason": "\(reason)"])
+        return BrokerError(.closed, "the stream was made anew: \(reason)", operation: "basic.consume")
+    }
+
     mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool {
         let commands = mailbox.takeAll()
         for command in commands {
-            guard let tag = settle(command.receipt) else { continue }
+            let receipt = command.receipt
+            guard receipt.epoch == epoch, outstanding.remove(receipt.tag) != nil else {
+                // On a stream it may have been acknowledged ahead.
+                if receipt.epoch != epoch || delivery != .stream { stale.increment() }
+                continue
+            }
             switch (command, delivery) {
             // A broker closes the connection for a basic.reject on a stream, which has nowhere to put the message.
-            case (.acknowledge, _), (.reject, .stream): try connection.acknowledge(tag)
-            case (.reject, .ephemeral): try connection.reject(tag)
+            case (.acknowledge, _), (.reject, .stream): try connection.acknowledge(receipt.tag)
+            case (.reject, _): try connection.reject(receipt.tag)
             }
+        }
+        if delivery == .stream {
+            try readAhead(on: &connection)
+            try lookForTheEnd(on: &connection)
         }
         return !commands.isEmpty
     }
 
-    /// The tag to name to the broker, if it still waits for one.
-    private mutating func settle(_ receipt: Receipt) -> UInt64? {
-        if let offset = receipt.offset {
-            switch tracker.settled(offset, incarnation: receipt.epoch) {
-            case .settle(let tag): return tag
-            case .later: return nil
-            case .stale: break
+    /// On a stream the place in the journal is what counts, and an acknowledgement only lets the broker send more: it may
+    /// go out before the answer when that is far behind, so that a backlog is read to its end before anything is loaded.
+    private mutating func readAhead(on connection: inout Connection) throws(BrokerError) {
+        guard outstanding.count >= prefetch / 2, handlers.hasRoom(), let newest = outstanding.max() else { return }
+        try connection.acknowledge(newest, multiple: true)
+        outstanding = []
+    }
+
+    private mutating func lookForTheEnd(on connection: inout Connection) throws(BrokerError) {
+        guard let backlog else { return }
+        if let ends = backlog.ends, ends <= .now {
+            self.backlog = nil
+            try connection.cancel(consumerTag: backlog.probe)
+            handlers.isReadingBacklog(false)
+        } else if let anew = backlog.wasMadeAnew, anew <= .now {
+            guard !backlog.isConfirmed else {
+                throw streamWasMadeAnew("it ends before the offset that was asked for")
             }
-        } else if receipt.epoch == epoch, outstanding.remove(receipt.tag) != nil {
-            return receipt.tag
+            try connection.declareQueue(topology.journal, passive: true)
+            self.backlog?.brokerAnswered(at: .now)
         }
-        stale.increment()
-        return nil
     }
 
     mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool {
         false
     }
 
-    mutating func disconnected(by error: BrokerError) {}
+    mutating func disconnected(by error: BrokerError) {
+        // What was read so far need not wait until the broker is back.
+        if backlog != nil || left > 0 { handlers.isReadingBacklog(false) }
+        backlog = nil
+        left = 0
+    }
 
     /// Acknowledgements wait only until the next turn of the loop, so there is nothing to wait for.
     var isIdle: Bool { true }
 
-    var pause: Duration? { nil }
+    var pause: Duration? {
+        (backlog?.ends ?? backlog?.wasMadeAnew).map { max(.milliseconds(1), ContinuousClock.now.duration(to: $0)) }
+    }
 
     mutating func finished() {}
+}
+
+extension Envelope {
+    /// Tells one message of a stream from another.
+    fileprivate var fingerprint: String {
+        "\(messageID ?? "")/\(correlationID ?? "")/\(timestamp ?? 0)/\(bodySize)" + (messageID == nil ? "/\(Digest.of(body))" : "")
+    }
 }

@@ -10,6 +10,8 @@ package struct Topology: Sendable, Equatable {
     package var journal: String
     /// Stream with the reports of the last days, bound to the status exchange.
     package var reports: String
+    /// Whether to do without the streams on a broker that has none.
+    package var canDoWithoutStreams = false
 
     /// The fixed names; the exchanges' can be replaced.
     package init(
@@ -31,13 +33,22 @@ package struct Topology: Sendable, Equatable {
         try connection.declareExchange(controlExchange, type: "fanout")
         try connection.declareExchange(statusExchange, type: "topic")
         try connection.declareExchange(deadExchange, type: "fanout")
+        try connection.declareQueue(deadExchange)
+        try connection.bind(queue: deadExchange, to: deadExchange)
+        do throws(BrokerError) {
+            try declareStreams(on: &connection)
+        } catch {
+            guard canDoWithoutStreams, error.isChannelOnly else { throw error }
+            try connection.reopenChannel()
+        }
+    }
+
+    private func declareStreams(on connection: inout Connection) throws(BrokerError) {
         try connection.declareQueue(
             journal,
             arguments: ["x-queue-type": "stream", "x-max-length-bytes": 1_073_741_824, "x-max-age": "30D"])
         try connection.bind(queue: journal, to: controlExchange)
         try connection.declareQueue(reports, arguments: ["x-queue-type": "stream", "x-max-age": "7D"])
         try connection.bind(queue: reports, to: statusExchange, routingKey: "#")
-        try connection.declareQueue(deadExchange)
-        try connection.bind(queue: deadExchange, to: deadExchange)
     }
 }

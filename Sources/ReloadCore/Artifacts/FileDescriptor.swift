@@ -40,6 +40,11 @@ struct FileDescriptor: ~Copyable {
     }
 }
 
+extension FileDescriptor {
+    /// `fsync(2)`; false on error with the cause in `errno`.
+    func flush() -> Bool { fsync(number) == 0 }
+}
+
 /// The operating system's words for an error number: `No such file or directory`. `strerror` is thread-safe since glibc
 /// 2.32 and in practice before: it only writes to a buffer for numbers it does not know.
 func systemText(_ number: Int32 = errno) -> String {

@@ -2,7 +2,7 @@ internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// The folder an instance owns: its lock and the private copies of the artifacts it runs.
+/// The folder an instance owns: its lock, its journal, and the private copies of the artifacts it runs or may go back to.
 ///
 /// Every version is copied before it is looked at: what is hashed, vetted and opened is the copy, and what happens to the
 /// file it came from afterwards does not matter. The dynamic linker needs that as well: the same path or inode opened
@@ -12,40 +12,91 @@ package final class StateDirectory: Sendable {
     package let path: String
     /// Largest artifact in bytes.
     package let artifactLimit: Int
-    /// Held for the life of this object: `flock` ends with the descriptor, so a crash leaves no lock behind.
-    private let lock: FileDescriptor
-    private let copies = Atomic<UInt64>(0)
+    /// A folder that can be read and not written, in whose place this one stands until the process ends.
+    package let insteadOf: String?
+    private let state: Mutex<State>
+
+    private struct State: ~Copyable {
+        /// On the folder itself; `flock` ends with the descriptor, so a crash leaves none behind. nil after ``close()``.
+        var lock: FileDescriptor?
+        /// Names of copies that somebody in this process refers to.
+        var inUse: Set<String> = []
+        /// Names of copies that the journal refers to.
+        var kept: Set<String> = []
+        /// Number of the last copy made.
+        var last: UInt64
+    }
 
     /// Opens the folder, makes it where it is missing, and takes its lock.
     ///
-    /// - Throws: `state.locked` when another live instance has it, `state.unusable` with the system's text.
-    package init(path: String, artifactLimit: Int) throws(ReloadError) {
+    /// - Throws: `state.locked` when another live instance has it, `state.unusable` with the system's text when it cannot be
+    ///   made, locked or written.
+    package convenience init(path: String, artifactLimit: Int) throws(ReloadError) {
+        try self.init(path: path, insteadOf: nil, artifactLimit: artifactLimit)
+    }
+
+    /// A folder that lasts as long as the process, for one that cannot be written. What that one holds is read.
+    package static func temporary(insteadOf path: String, artifactLimit: Int) throws(ReloadError) -> StateDirectory {
+        try StateDirectory(
+            path: NSTemporaryDirectory() + "/reload-agent-\(UUID().uuidString)", insteadOf: path,
+            artifactLimit: artifactLimit)
+    }
+
+    private init(path: String, insteadOf: String?, artifactLimit: Int) throws(ReloadError) {
         let path = URL(fileURLWithPath: path).standardizedFileURL.path
         self.path = path
+        self.insteadOf = insteadOf.map { URL(fileURLWithPath: $0).standardizedFileURL.path }
         self.artifactLimit = artifactLimit
         do {
-            try FileManager.default.createDirectory(
-                atPath: path + "/artifacts", withIntermediateDirectories: true,
-                attributes: [.posixPermissions: 0o700])
+            for folder in [path, path + "/artifacts", path + "/attempts"] {
+                try FileManager.default.createDirectory(
+                    atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+            }
         } catch {
             throw ReloadError(.stateUnusable, "cannot make the state directory \(path): \(error)", underlying: error)
         }
-        guard let lock = FileDescriptor(path + "/lock", O_RDWR | O_CREAT, mode: 0o600) else {
-            throw ReloadError(.stateUnusable, "cannot open \(path)/lock: \(systemText())")
+        guard let lock = FileDescriptor(path, O_RDONLY | O_DIRECTORY) else {
+            throw ReloadError(.stateUnusable, "cannot open \(path): \(systemText())")
         }
         guard flock(lock.number, LOCK_EX | LOCK_NB) == 0 else {
             throw errno == EWOULDBLOCK
                 ? ReloadError(
                     .stateLocked,
                     "another live instance uses the state directory \(path); give each its own instance name or folder")
-                : ReloadError(.stateUnusable, "cannot lock \(path)/lock: \(systemText())")
+                : ReloadError(.stateUnusable, "cannot lock \(path): \(systemText())")
         }
-        self.lock = lock
-        // Nothing refers to the copies of an earlier process.
-        for name in (try? FileManager.default.contentsOfDirectory(atPath: path + "/artifacts")) ?? [] {
-            try? FileManager.default.removeItem(atPath: "\(path)/artifacts/\(name)")
+        for folder in [path, path + "/artifacts"] where unsafe access(folder, W_OK) != 0 {
+            throw ReloadError(.stateUnusable, "cannot write in \(folder): \(systemText())")
         }
+        let numbers = Self.names(in: path + "/artifacts").compactMap { name in
+            name.split(separator: "-").dropLast().last.flatMap { UInt64($0) }
+        }
+        state = Mutex(State(lock: lock, last: numbers.max() ?? 0))
     }
+
+    deinit {
+        if insteadOf != nil { try? FileManager.default.removeItem(atPath: path) }
+    }
+
+    /// Gives the folder to whoever comes next; nothing in it is changed from here on.
+    func close() {
+        state.withLock { $0.lock = nil }
+    }
+
+    private static func names(in folder: String) -> [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+    }
+
+    /// The journal to write, and the one to read.
+    var journal: (write: JournalFile, read: JournalFile) {
+        let file = JournalFile(path: path + "/journal")
+        return (file, insteadOf.map { JournalFile(path: $0 + "/journal") } ?? file)
+    }
+
+    /// Folder of the marks of attempts under way; see ``AttemptMark``.
+    var attempts: String { path + "/attempts" }
+
+    // MARK: Staging
 
     /// Copies the file at `source`, read through one descriptor, and computes the digest of what was written.
     package func stage(fileAt source: String, module: String) throws(ReloadError) -> StagedArtifact {
@@ -82,9 +133,12 @@ package final class StateDirectory: Sendable {
     private func write(
         module: String, from origin: String, next: () throws(ReloadError) -> ArraySlice<UInt8>?
     ) throws(ReloadError) -> StagedArtifact {
-        let number = copies.add(1, ordering: .relaxed).newValue
-        let safeName = String(module.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "_" })
-        let temporary = "\(path)/artifacts/\(safeName.prefix(80))-\(number)"
+        let number = state.withLock { state in
+            state.last += 1
+            return state.last
+        }
+        let stem = "\(module.fileName)-\(number)"
+        let temporary = "\(path)/artifacts/\(stem)"
         guard let output = FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o500) else {
             throw ReloadError(.artifactNotStaged, "cannot make \(temporary): \(systemText())")
         }
@@ -102,22 +156,96 @@ package final class StateDirectory: Sendable {
                 }
             }
             let text = digest.finish()
-            let final = "\(temporary)-\(text.dropFirst(Digest.prefix.count).prefix(16)).so"
-            guard unsafe rename(temporary, final) == 0 else {
+            let name = "\(stem)-\(text.dropFirst(Digest.prefix.count).prefix(16)).so"
+            guard unsafe rename(temporary, "\(path)/artifacts/\(name)") == 0 else {
                 throw ReloadError(.artifactNotStaged, "cannot rename \(temporary): \(systemText())")
             }
-            return StagedArtifact(path: final, digest: text, size: size, origin: origin)
+            return use(name, digest: text, size: size, origin: origin)
         } catch {
             unsafe unlink(temporary)
             throw error
         }
     }
+
+    private func use(_ name: String, digest: String, size: Int, origin: String) -> StagedArtifact {
+        state.withLock { _ = $0.inUse.insert(name) }
+        return StagedArtifact(directory: self, name: name, digest: digest, size: size, origin: origin)
+    }
+
+    // MARK: Keeping
+
+    /// Takes up a copy that an earlier process made; throws when it is gone or has changed.
+    func adopt(_ version: JournalRecord.Version, module: String) throws(ReloadError) -> StagedArtifact {
+        guard let name = version.artifact, let digest = version.digest, !name.contains("/") else {
+            throw ReloadError(.artifactMissing, "no copy of revision \(version.revision) was kept")
+        }
+        let source = "\(insteadOf ?? path)/artifacts/\(name)"
+        let bytes: [UInt8]
+        do {
+            bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: source)))
+        } catch {
+            throw ReloadError(.artifactMissing, "cannot read the copy \(source): \(error)", underlying: error)
+        }
+        let found = Digest.of(bytes)
+        guard found == digest else {
+            throw ReloadError(.artifactDigestMismatch, "the copy \(source) has \(found), the journal names \(digest)")
+        }
+        let origin = version.origin ?? "inline"
+        guard insteadOf != nil else { return use(name, digest: digest, size: bytes.count, origin: origin) }
+        var rest: ArraySlice<UInt8>? = bytes[...]
+        return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
+            defer { rest = nil }
+            return rest
+        }
+    }
+
+    /// Makes copies durable that the journal is about to name.
+    func flush(_ names: Set<String>) {
+        for name in names.subtracting(state.withLock { $0.kept }) {
+            _ = FileDescriptor("\(path)/artifacts/\(name)", O_RDONLY)?.flush()
+        }
+    }
+
+    /// Keeps the copies that the journal names when nobody in this process uses them, and removes those that it no longer names.
+    func keep(_ names: Set<String>) {
+        let dropped = state.withLock { state in
+            defer { state.kept = names }
+            return state.kept.subtracting(names).subtracting(state.inUse)
+        }
+        for name in dropped { remove(name) }
+    }
+
+    /// Removes the copies that neither the journal nor anybody in this process refers to: an earlier process left them.
+    func removeOthers() {
+        let known = state.withLock { $0.kept.union($0.inUse) }
+        for name in Self.names(in: path + "/artifacts") where !known.contains(name) { remove(name) }
+    }
+
+    fileprivate func release(_ name: String) {
+        let isKept = state.withLock { state in
+            state.inUse.remove(name)
+            return state.kept.contains(name) || state.lock == nil
+        }
+        if !isKept { remove(name) }
+    }
+
+    private func remove(_ name: String) {
+        unsafe unlink("\(path)/artifacts/\(name)")
+    }
 }
 
-/// A private copy of one version's bytes. The file goes when the last reference does.
+extension String {
+    /// As part of a file's name: ASCII letters, digits and dots, at most 80 of them.
+    var fileName: String {
+        String(prefix(80).map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "_" })
+    }
+}
+
+/// A private copy of one version's bytes. The file goes when the last reference does, unless the journal names it.
 package final class StagedArtifact: Sendable {
-    /// The copy, mode 0500.
-    package let path: String
+    private let directory: StateDirectory
+    /// Name of the copy in the folder `artifacts`.
+    let name: String
     /// `sha256:<hex>` of the copy.
     package let digest: String
     /// Bytes.
@@ -125,14 +253,18 @@ package final class StagedArtifact: Sendable {
     /// Where it came from, for people: a path or `inline`.
     package let origin: String
 
-    init(path: String, digest: String, size: Int, origin: String) {
-        self.path = path
+    fileprivate init(directory: StateDirectory, name: String, digest: String, size: Int, origin: String) {
+        self.directory = directory
+        self.name = name
         self.digest = digest
         self.size = size
         self.origin = origin
     }
 
-    deinit { unsafe unlink(path) }
+    /// The copy, mode 0500.
+    package var path: String { "\(directory.path)/artifacts/\(name)" }
+
+    deinit { directory.release(name) }
 
     /// The bytes of the copy.
     package func bytes() throws(ReloadError) -> [UInt8] {

@@ -18,6 +18,8 @@ struct AnswerTable {
     }
 
     private let capacity: Int
+    /// Requests that are not answered.
+    private(set) var underWay = 0
     private var entries: [String: Entry] = [:]
     /// Ring of answered ids, oldest at `oldest`.
     private var answered: [String] = []
@@ -31,6 +33,7 @@ struct AnswerTable {
         switch entries[id] {
         case nil:
             entries[id] = .underWay([acknowledge])
+            underWay += 1
             return .new
         case .underWay(let waiting):
             entries[id] = .underWay(waiting + [acknowledge])
@@ -44,6 +47,7 @@ struct AnswerTable {
     mutating func answer(_ id: String) -> [Acknowledge] {
         guard case .underWay(let waiting) = entries[id] else { return [] }
         entries[id] = .answered
+        underWay -= 1
         if answered.count < capacity {
             answered.append(id)
         } else {

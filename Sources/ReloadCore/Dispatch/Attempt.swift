@@ -7,7 +7,7 @@ struct Attempt {
         var state: ReportState
         var code: ReloadCode = .ok
         var message = ""
-        var modules: [ModuleReport]
+        var modules: [ModuleReport] = []
     }
 
     /// A module on its way through the attempt.
@@ -18,11 +18,22 @@ struct Attempt {
         var swap: (any PreparedSwap)?
     }
 
-    let request: Request
+    /// What is to be loaded, and under which version.
+    private struct Choice {
+        var version: VersionReport
+        var artifact: StagedArtifact
+    }
+
+    let job: ReloadJob
     let modules: [String: Module]
+    let directory: StateDirectory
     let stage: (Request.Module, any Target) throws(ReloadError) -> StagedArtifact
 
+    private var request: Request { job.request }
+
     func run() -> Outcome {
+        // Whatever comes of it, this process has survived it.
+        defer { for module in request.modules { AttemptMark.clear(module.name, in: directory.attempts) } }
         var candidates: [Candidate] = []
         for wanted in request.modules {
             var timings = Timings()
@@ -49,11 +60,7 @@ struct Attempt {
         var isChanged = false
         let reports = request.modules.compactMap { wanted -> ModuleReport? in
             guard let module = modules[wanted.name] else { return nil }
-            let lifted = module.withState { state in
-                let count = state.quarantine.count
-                state.quarantine = wanted.digest == nil ? [:] : state.quarantine.filter { $0.key != wanted.digest }
-                return state.quarantine.count < count
-            }
+            let lifted = module.withState { $0.quarantine.release(wanted.digest) }
             isChanged = isChanged || lifted
             return module.report(lifted ? .applied : .unchanged)
         }
@@ -71,64 +78,124 @@ struct Attempt {
             throw ReloadError(
                 .moduleKindMismatch, "\(target.name) is a \(target.kind.rawValue) here, not a \(kind.rawValue)")
         }
+        let choice =
+            request.operation == .rollback
+            ? try chooseForRollback(wanted, module, &timings) : try choose(wanted, module, &timings)
         let running = target.running.report
-        let artifact: StagedArtifact
-        var version: VersionReport
-        if request.operation == .rollback {
-            let past = try module.rollbackTarget(wanted.revision)
-            guard let kept = past.artifact else { throw ReloadError(.moduleNoPrevious, "its copy is gone") }
-            artifact = kept
-            version = past.report.withoutGeneration
-            module.withState { $0.desired = version }
-            if version.revision == running.revision { return Candidate(module: module, timings: timings) }
-        } else {
-            version = VersionReport(
-                revision: wanted.revision ?? running.revision + 1, digest: wanted.digest, version: wanted.version)
-            guard version.revision >= running.revision else {
-                throw ReloadError(
-                    .messageStaleRevision, "revision \(version.revision) is older than the running \(running.revision)")
+        if choice.version.revision == running.revision {
+            guard choice.artifact.digest == running.digest else {
+                throw conflict(choice, with: running, that: "runs")
             }
-            if request.operation == .apply { module.withState { $0.desired = version } }
-            artifact = try timings.measure("stage") { () throws(ReloadError) in try stage(wanted, target) }
-            if let digest = wanted.digest, digest != artifact.digest {
-                throw ReloadError(
-                    .artifactDigestMismatch, "\(artifact.origin) has \(artifact.digest), the request names \(digest)")
-            }
-            version.digest = artifact.digest
-            if request.operation == .apply { module.withState { $0.desired = version } }
-            if version.revision == running.revision {
-                guard artifact.digest == running.digest else {
-                    throw ReloadError(
-                        .messageRevisionConflict,
-                        "revision \(version.revision) runs with \(running.digest ?? "no digest"), the request brings \(artifact.digest)"
-                    )
-                }
-                return Candidate(module: module, timings: timings)
-            }
+            return Candidate(module: module, timings: timings)
         }
-        if let reason = module.withState({ $0.quarantine[artifact.digest] }) {
-            throw ReloadError(.moduleQuarantined, "\(artifact.digest) failed here before: \(reason)")
+        if let reason = module.withState({ $0.quarantine.reason(for: choice.artifact.digest) }) {
+            throw ReloadError(.moduleQuarantined, "\(choice.artifact.digest) failed here before: \(reason)")
         }
-        module.withState { $0.attempted = version }
+        module.withState { $0.attempted = choice.version }
         do throws(ReloadError) {
-            let swap = try target.prepare(artifact, version: version, timings: &timings)
+            let swap = try target.prepare(choice.artifact, version: choice.version, timings: &timings) {
+                () throws(ReloadError) in try mark(target.name, choice)
+            }
             return Candidate(module: module, timings: timings, swap: swap)
         } catch {
-            quarantine(artifact.digest, of: module, because: error)
+            module.quarantine(choice.artifact.digest, because: error)
             throw error
         }
     }
 
-    /// Only what shows that the bytes are bad: a plugin that was tried and did not work.
-    private func quarantine(_ digest: String?, of module: Module, because error: ReloadError) {
-        let isTheBytesFault =
-            error.code.rawValue.hasPrefix("plugin.") && error.code != .pluginVetUnavailable
-            && error.code != .pluginTooManyGenerations
-        guard isTheBytesFault, let digest else { return }
-        module.withState { $0.quarantine[digest] = "\(error)" }
+    private func choose(
+        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+    ) throws(ReloadError) -> Choice {
+        let running = module.target.running.report
+        var version = VersionReport(
+            revision: wanted.revision ?? running.revision + 1, digest: wanted.digest, version: wanted.version)
+        guard version.revision >= running.revision else {
+            throw ReloadError(
+                .messageStaleRevision, "revision \(version.revision) is older than the running \(running.revision)")
+        }
+        let isApplied = request.operation == .apply
+        let before = module.withState { state in
+            defer { if isApplied, state.desired?.revision != version.revision { state.desired = version } }
+            return state.desired
+        }
+        let artifact = try stage(wanted, module, &timings)
+        version.digest = artifact.digest
+        let choice = Choice(version: version, artifact: artifact)
+        if let before, before.revision == wanted.revision, let digest = before.digest, digest != artifact.digest {
+            throw conflict(choice, with: before, that: "was asked for")
+        }
+        if isApplied { module.withState { $0.desired = version } }
+        return choice
+    }
+
+    private func chooseForRollback(
+        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+    ) throws(ReloadError) -> Choice {
+        let running = module.target.running
+        // What the rest of the fleet had before the rollback, if this instance was away.
+        let missed = job.candidates(for: wanted.name)
+        let newest = max(missed.first?.revision ?? 0, running.report.revision)
+        let proven = Result { () throws(ReloadError) in
+            try module.rollbackTarget(wanted.revision, below: newest)
+        }
+        let newestProven = (try? proven.get().version.revision) ?? -1
+        let target = missed.first { missed in
+            guard let revision = missed.revision else { return false }
+            return wanted.revision.map { $0 == revision } ?? (revision != newest && revision > newestProven)
+        }
+        let choice: Choice
+        if let missed = target {
+            let artifact = try stage(missed, module, &timings)
+            choice = Choice(
+                version: VersionReport(
+                    revision: missed.revision ?? 0, digest: artifact.digest, version: missed.version),
+                artifact: artifact)
+        } else {
+            let past = try proven.get()
+            let artifact: StagedArtifact
+            if let kept = past.artifact {
+                artifact = kept
+            } else {
+                artifact = try directory.adopt(past.version, module: wanted.name)
+            }
+            choice = Choice(version: past.version.report, artifact: artifact)
+        }
+        module.withState { $0.desired = choice.version }
+        return choice
+    }
+
+    private func stage(
+        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+    ) throws(ReloadError) -> StagedArtifact {
+        let artifact = try timings.measure("stage") { () throws(ReloadError) in try stage(wanted, module.target) }
+        if let digest = wanted.digest, digest != artifact.digest {
+            throw ReloadError(
+                .artifactDigestMismatch, "\(artifact.origin) has \(artifact.digest), the request names \(digest)")
+        }
+        FaultPoint.reached(.staged)
+        return artifact
+    }
+
+    private func conflict(_ choice: Choice, with other: VersionReport, that: String) -> ReloadError {
+        ReloadError(
+            .messageRevisionConflict,
+            "revision \(choice.version.revision) \(that) with \(other.digest ?? "no digest"), the request brings \(choice.artifact.digest)"
+        )
+    }
+
+    /// Called when the candidate has passed everything that can be done without opening it in the service.
+    private func mark(_ module: String, _ choice: Choice) throws(ReloadError) {
+        FaultPoint.reached(.vetted)
+        try AttemptMark(
+            module: module, digest: choice.artifact.digest, revision: choice.version.revision,
+            version: choice.version.version, request: job.ticket.id, replyTo: job.ticket.replyTo,
+            correlationID: job.ticket.correlationID
+        ).set(in: directory.attempts)
+        FaultPoint.reached(.marked)
     }
 
     private func commit(_ candidates: inout [Candidate]) -> Outcome {
+        FaultPoint.reached(.opened)
         var committed: [Int] = []
         var current = 0
         do throws(ReloadError) {
@@ -139,6 +206,7 @@ struct Attempt {
                 candidates[index].timings = timings
                 committed.append(index)
             }
+            FaultPoint.reached(.switched)
             for index in committed {
                 current = index
                 var timings = candidates[index].timings
@@ -149,11 +217,12 @@ struct Attempt {
             for index in committed.reversed() { candidates[index].swap?.revert() }
             for index in candidates.indices where !committed.contains(index) { candidates[index].swap?.discard() }
             let module = candidates[current].module
-            quarantine(module.withState { $0.attempted?.digest }, of: module, because: error)
+            module.quarantine(module.withState { $0.attempted?.digest }, because: error)
             var outcome = refusal(at: module.target.name, error, timings: candidates[current].timings)
             if !committed.isEmpty { outcome.state = .rolledBack }
             return outcome
         }
+        FaultPoint.reached(.proven)
         for index in committed {
             candidates[index].swap?.finish()
             candidates[index].module.recordProven()

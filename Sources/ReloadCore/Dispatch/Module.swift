@@ -7,10 +7,26 @@ final class Module: Sendable {
         var desired: VersionReport?
         /// What was tried last.
         var attempted: VersionReport?
-        /// Proven versions, oldest first; their copies stay on disk.
-        var proven: [RunningVersion]
-        /// Digests that failed here, with why.
-        var quarantine: [String: String] = [:]
+        /// Proven versions, the oldest first; their copies stay on disk.
+        var proven: [Proven]
+        var quarantine = Quarantine()
+    }
+
+    /// A version that was proven here.
+    struct Proven: Sendable {
+        let version: JournalRecord.Version
+        /// nil while nobody has needed the copy that an earlier process left.
+        let artifact: StagedArtifact?
+
+        init(_ running: RunningVersion) {
+            version = JournalRecord.Version(running.report, running.artifact)
+            artifact = running.artifact
+        }
+
+        init(_ version: JournalRecord.Version) {
+            self.version = version
+            artifact = nil
+        }
     }
 
     let target: any Target
@@ -18,31 +34,34 @@ final class Module: Sendable {
     /// Proven versions kept beside the running one.
     private let keep: Int
 
-    init(target: any Target, keep: Int) {
+    init(target: any Target, keep: Int, restored: JournalRecord.Module?) {
         self.target = target
         self.keep = keep
-        state = Mutex(State(proven: [target.running]))
+        state = Mutex(
+            State(
+                desired: restored?.desired?.report, attempted: restored?.attempted?.report,
+                proven: restored?.kept.map { Proven($0) } ?? [], quarantine: restored?.quarantine ?? Quarantine()))
+        recordProven()
     }
 
     func withState<Result>(_ body: (inout State) -> Result) -> Result {
         state.withLock { body(&$0) }
     }
 
-    /// The version to roll back to: the one of `revision`, or the newest proven one older than what runs.
-    func rollbackTarget(_ revision: Int64?) throws(ReloadError) -> RunningVersion {
-        let running = target.running.report.revision
-        let proven = withState { $0.proven.filter { $0.artifact != nil } }
+    /// The proven version to roll back to: the one of `revision`, or the newest that is older than `newest`.
+    func rollbackTarget(_ revision: Int64?, below newest: Int64) throws(ReloadError) -> Proven {
+        let proven = withState { $0.proven.filter { $0.version.artifact != nil } }
         let found =
             if let revision {
-                proven.last { $0.report.revision == revision }
+                proven.last { $0.version.revision == revision }
             } else {
-                proven.filter { $0.report.revision < running }.max { $0.report.revision < $1.report.revision }
+                proven.filter { $0.version.revision < newest }.max { $0.version.revision < $1.version.revision }
             }
         guard let found else {
-            let kept = proven.map { "\($0.report.revision)" }.joined(separator: ", ")
+            let kept = proven.map { "\($0.version.revision)" }.joined(separator: ", ")
             throw ReloadError(
                 .moduleNoPrevious,
-                "no proven version \(revision.map { "with revision \($0)" } ?? "older than revision \(running)") is kept here; kept: \(kept)"
+                "no proven version \(revision.map { "with revision \($0)" } ?? "older than revision \(newest)") is kept here; kept: \(kept)"
             )
         }
         return found
@@ -52,10 +71,17 @@ final class Module: Sendable {
     func recordProven() {
         let running = target.running
         withState { state in
-            state.proven.removeAll { $0.report.revision == running.report.revision }
-            state.proven.append(running)
+            state.proven.removeAll { $0.version.revision == running.report.revision }
+            state.proven.append(Proven(running))
             if state.proven.count > keep + 1 { state.proven.removeFirst(state.proven.count - keep - 1) }
         }
+    }
+
+    /// Only what shows that the bytes are bad: a plugin that was tried and did not work.
+    func quarantine(_ digest: String?, because error: ReloadError) {
+        let others: Set<ReloadCode> = [.pluginVetUnavailable, .pluginTooManyGenerations]
+        guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
+        withState { $0.quarantine.add(digest, because: "\(error)") }
     }
 
     /// This module's part of a report.
@@ -68,6 +94,20 @@ final class Module: Sendable {
             name: target.name, kind: target.kind, state: state, code: error?.code ?? .ok, message: error?.message ?? "",
             desired: desired ?? running.withoutGeneration, attempted: attempted, running: running,
             lingering: target.lingering, timings: timings.milliseconds)
+    }
+
+    /// This module's part of the journal.
+    var record: JournalRecord.Module {
+        let running = target.running
+        return withState { state in
+            JournalRecord.Module(
+                desired: state.desired.map { JournalRecord.Version($0) },
+                attempted: state.attempted.map { JournalRecord.Version($0) },
+                running: JournalRecord.Version(running.report, running.artifact),
+                lastGood: state.proven.last?.version,
+                kept: state.proven.map(\.version).filter { $0.artifact != nil },
+                quarantine: state.quarantine)
+        }
     }
 }
 

@@ -15,6 +15,10 @@ package final class Reloader: Sendable {
         package var keep = 3
         /// Answered message ids that are remembered.
         package var answerTableCapacity = 10_000
+        /// Unconfirmed reports that are kept on disk.
+        package var reportLimit = 1000
+        /// Bytes of requests that may wait before no more are read ahead.
+        package var waitingBytes = 64 << 20
         package var plugins = PluginTarget.Settings()
 
         package init(service: String, instance: String) {
@@ -23,8 +27,10 @@ package final class Reloader: Sendable {
         }
     }
 
-    /// A report with where it goes. `done` is called when the broker has it.
+    /// A report with where it goes.
     package struct Outgoing: Sendable {
+        /// AMQP `message_id`; a report that is sent again keeps it.
+        package var id = UUID().uuidString
         package var report: Report
         /// Queue that wants a copy.
         package var replyTo: String?
@@ -46,78 +52,190 @@ package final class Reloader: Sendable {
         }
     }
 
-    private struct Job: Sendable {
-        var request: Request
-        var envelope: Envelope
-        var acknowledge: @Sendable () -> Void
-    }
-
     private struct State {
         var modules: [String: Module] = [:]
-        var queues = ModuleQueues<Job>()
+        var queues = ModuleQueues<ReloadJob>()
         var answers: AnswerTable
+        var arrivals: UInt64 = 0
         var sequence: UInt64 = 0
+        /// A backlog is being read: nothing is loaded before its end is known.
+        var isReadingBacklog = false
+        /// A fresh instance reads what was there before it: nobody waits for its word on what has expired.
+        var isNewcomer: Bool
         var isStopping = false
+        /// An `online` report is on its way; another one is due after it.
+        var isAnnouncing = false
+        var isAnnouncementDue = false
     }
+
+    /// Tickets that one report answers; beyond that another report is sent.
+    private static let ticketLimit = 1000
+    /// Requests that may be unanswered before no more are read ahead.
+    private static let unansweredLimit = 50_000
 
     private let settings: Settings
     private let directory: StateDirectory
+    /// What outlives the process.
+    package let journal: Journal
     private let outlets: Outlets
     private let logger: Logger
     private let now: @Sendable () -> Date
     private let workers = Workers()
     private let state: Mutex<State>
     private let metrics: any MetricsFactory
+    private let waiting = Weight.Total()
+    private let answering = Mutex(Answering())
+    /// Attempts that an earlier process did not survive, and whether their library may be tried once more.
+    private let left: [(mark: AttemptMark, mayTryAgain: Bool)]
 
+    /// Reads what an earlier process left in the directory.
+    ///
     /// - Parameter now: The clock that decides what has expired.
     package init(
         settings: Settings, directory: StateDirectory, outlets: Outlets, logger: Logger,
         metrics: (any MetricsFactory)? = nil, now: @escaping @Sendable () -> Date = { Date() }
     ) {
+        let metrics = metrics ?? MetricsSystem.factory
         self.settings = settings
         self.directory = directory
         self.outlets = outlets
         self.logger = logger
-        self.metrics = metrics ?? MetricsSystem.factory
+        self.metrics = metrics
         self.now = now
-        state = Mutex(State(answers: AnswerTable(capacity: settings.answerTableCapacity)))
+        journal = Journal(directory, reportLimit: settings.reportLimit, logger: logger, metrics: metrics)
+        left = journal.takeMarks(in: directory, logger: logger)
+        var answers = AnswerTable(capacity: settings.answerTableCapacity)
+        for id in journal.answered {
+            _ = answers.arrive(id) {}
+            _ = answers.answer(id)
+        }
+        state = Mutex(State(answers: answers, isNewcomer: journal.position.isFresh))
     }
 
     // MARK: Registering
 
-    /// Registers a config and decodes its first version.
+    /// Registers a config and decodes the version it comes up with.
     package func config<Value: Sendable & Decodable>(
         _ name: String, file: String, validate: @escaping @Sendable (Value) throws -> Void
     ) throws(ReloadError) -> ConfigTarget<Value> {
-        let artifact = try directory.stage(fileAt: file, module: name)
-        let target = try ConfigTarget(name: name, file: file, artifact: artifact, validate: validate)
+        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
+            try ConfigTarget(name: name, file: file, artifact: artifact, version: version, validate: validate)
+        }
         register(target)
         return target
     }
 
-    /// Registers a plugin and loads its first version.
+    /// Registers a plugin and loads the version it comes up with.
     package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
-        let artifact = try directory.stage(fileAt: file, module: name)
-        let target = try PluginTarget(
-            name: name, file: file, artifact: artifact, settings: settings.plugins,
-            onDrained: { [workers] work in workers.run(work) })
+        defer { AttemptMark.clear(name, in: directory.attempts) }
+        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
+            let isSecondTry = left.contains {
+                $0.mayTryAgain && $0.mark.module == name && $0.mark.digest == artifact.digest
+            }
+            return try PluginTarget(
+                name: name, file: file, artifact: artifact, version: version, settings: settings.plugins,
+                willOpen: { () throws(ReloadError) in
+                    var mark = AttemptMark(
+                        module: name, digest: artifact.digest, revision: version.revision, version: version.version)
+                    mark.isFirstStart = !isSecondTry
+                    // A service comes up on a full disk as well.
+                    do throws(ReloadError) { try mark.set(in: directory.attempts) } catch {
+                        logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
+                    }
+                },
+                onDrained: { [workers] work in workers.run(work) })
+        }
         register(target)
         return target
     }
 
-    /// Registers the service's own handler. It is not called for a first version: the service has that already.
+    /// Registers the service's own handler. It is called for the version it had before a restart; a first version the service
+    /// has already.
     package func handler(
         _ name: String, file: String?, _ handler: @escaping HandlerTarget.Prepare
     ) -> HandlerTarget {
-        let target = HandlerTarget(name: name, file: file, handler: handler)
+        let kept = keptVersion(of: name) { (artifact, version) throws(ReloadError) in
+            try HandlerTarget(name: name, file: file, artifact: artifact, version: version, handler: handler)
+        }
+        let target = kept ?? HandlerTarget(name: name, file: file, handler: handler)
         register(target)
         return target
     }
 
     /// Registers a target; one of the same name takes its place.
     package func register(_ target: any Target) {
-        let module = Module(target: target, keep: settings.keep)
+        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name))
         state.withLock { $0.modules[target.name] = module }
+    }
+
+    /// The version a module had before a restart, if a request brought it there; else the registered file, and if that is
+    /// not good, the last copy of it that was.
+    private func comeUp<Made>(
+        _ name: String, file: String, _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
+    ) throws(ReloadError) -> Made {
+        if let made = keptVersion(of: name, make) { return made }
+        do throws(ReloadError) {
+            let artifact = try directory.stage(fileAt: file, module: name)
+            return try make(artifact, VersionReport(revision: 0, digest: artifact.digest))
+        } catch {
+            guard let made = keptVersion(of: name, ofRegisteredFile: true, make) else { throw error }
+            logger.error(
+                "registered file not good, its last copy is used", metadata: ["module": "\(name)", "reason": "\(error)"])
+            return made
+        }
+    }
+
+    /// The newest proven version whose copy still does.
+    private func keptVersion<Made>(
+        of name: String, ofRegisteredFile: Bool = false,
+        _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
+    ) -> Made? {
+        guard let restored = journal.restored(name), ofRegisteredFile || (restored.lastGood?.revision ?? 0) > 0 else {
+            return nil
+        }
+        for version in restored.kept.reversed() where (version.revision == 0) == ofRegisteredFile {
+            do throws(ReloadError) {
+                if let reason = version.digest.flatMap({ restored.quarantine.reason(for: $0) }) {
+                    throw ReloadError(.moduleQuarantined, reason)
+                }
+                return try make(try directory.adopt(version, module: name), version.report)
+            } catch {
+                logger.error(
+                    "kept version not good",
+                    metadata: ["module": "\(name)", "revision": "\(version.revision)", "reason": "\(error)"])
+            }
+        }
+        return nil
+    }
+
+    /// Answers what an earlier process could not answer, and sends again what the broker did not confirm to it. Called once,
+    /// when every module is registered.
+    package func start() {
+        for report in journal.unconfirmed {
+            outlets.report(
+                Outgoing(
+                    id: report.id, report: report.report, replyTo: report.replyTo, correlationID: report.correlationID)
+            ) { [journal] in journal.confirmed(report.id) }
+        }
+        for (mark, mayTryAgain) in left where !mayTryAgain {
+            guard mark.request != nil else { continue }
+            let error = mark.error
+            let module =
+                state.withLock { $0.modules[mark.module] }?.report(error.state, error: error)
+                ?? ModuleReport(
+                    name: mark.module, kind: .plugin, state: error.state, code: error.code, message: error.message)
+            let ticket = Ticket(
+                id: mark.request, replyTo: mark.replyTo, correlationID: mark.correlationID, acknowledge: {})
+            _ = state.withLock { state in mark.request.map { state.answers.arrive($0) {} } }
+            answer(
+                ticket,
+                Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
+        }
+        journal.write(records)
+    }
+
+    private func records() -> [String: JournalRecord.Module] {
+        state.withLock { $0.modules }.mapValues(\.record)
     }
 
     // MARK: Receiving
@@ -126,13 +244,24 @@ package final class Reloader: Sendable {
     ///
     /// - Parameters:
     ///   - isOversized: The body was over the limit and is not in the envelope.
+    ///   - place: Where it was in the stream.
     ///   - acknowledge: Called once, on any thread, when the answer is with the broker.
-    package func receive(_ envelope: Envelope, isOversized: Bool, acknowledge: @escaping @Sendable () -> Void) {
+    package func receive(
+        _ envelope: Envelope, isOversized: Bool, place: StreamPosition.Place? = nil,
+        acknowledge: @escaping @Sendable () -> Void
+    ) {
+        let settle = { @Sendable [journal] in
+            if let place { journal.position.settle(place) }
+            acknowledge()
+        }
         if case .string(let pattern)? = envelope.headers[Request.destinationHeader],
             !Destination(pattern).matches(service: settings.service, instance: settings.instance)
         {
-            return acknowledge()
+            return settle()
         }
+        let ticket = Ticket(
+            id: envelope.messageID, replyTo: envelope.replyTo,
+            correlationID: envelope.correlationID ?? envelope.messageID, place: place, acknowledge: acknowledge)
         let request: Request
         do throws(ReloadError) {
             guard !isOversized else {
@@ -141,35 +270,72 @@ package final class Reloader: Sendable {
             }
             request = try Request.decode(envelope.body)
         } catch {
-            return unreadable(envelope, error, acknowledge)
+            guard isNew(ticket, settle) else { return }
+            return unreadable(envelope, error, ticket)
         }
         if let destination = request.destination,
             !destination.matches(service: settings.service, instance: settings.instance)
         {
-            return acknowledge()
+            return settle()
         }
-        let arrival = state.withLock { state -> AnswerTable.Arrival? in
-            guard !state.isStopping else { return nil }
-            guard let id = envelope.messageID else { return .new }
-            return state.answers.arrive(id, acknowledge: acknowledge)
-        }
-        switch arrival {
-        case nil, .underWay: return
-        case .answered: return acknowledge()
-        case .new: break
-        }
+        if isExpired(request), state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
+        guard isNew(ticket, settle) else { return }
         logger.debug(
             "reload request received",
             metadata: [
                 "request": "\(envelope.messageID ?? "")", "operation": "\(request.operation.rawValue)",
                 "modules": "\(request.modules.map(\.name).joined(separator: ",").excerpt)",
             ])
-        let job = Job(request: request, envelope: envelope, acknowledge: acknowledge)
+        let job = ReloadJob(
+            request: request, ticket: ticket, arrival: state.withLock { state in
+                state.arrivals += 1
+                return state.arrivals
+            }, bytes: envelope.body.count, of: waiting)
         if request.operation == .inventory || isExpired(request) {
-            return finish(job, outcome(of: job))
+            return workers.run { [self] in answer(job, outcome(of: job)) }
         }
-        let runnable = state.withLock { $0.queues.enqueue(job, modules: request.modules.map(\.name)) }
-        if let runnable { run(runnable.id, runnable.job) }
+        let (overflow, started) = state.withLock { state -> ([Ticket], [UInt64]) in
+            let (_, overflow) = state.queues.fold(job, keep: settings.keep + 1, limit: Self.ticketLimit)
+            // Held back until the end of the backlog is known, unless there is no more room for it.
+            let isHeld = state.isReadingBacklog && hasRoom(state)
+            return (overflow, isHeld ? [] : state.queues.start(in: job.moduleNames))
+        }
+        if !overflow.isEmpty { workers.run { [self] in answerSuperseded(overflow) } }
+        for id in started { run(id) }
+    }
+
+    /// Whether a message is to be worked on. Another copy of one that is under way is settled with it, and one that is
+    /// answered at once.
+    private func isNew(_ ticket: Ticket, _ settle: @escaping @Sendable () -> Void) -> Bool {
+        let arrival = state.withLock { state -> AnswerTable.Arrival? in
+            guard !state.isStopping else { return nil }
+            guard let id = ticket.id else { return .new }
+            return state.answers.arrive(id, acknowledge: settle)
+        }
+        switch arrival {
+        case nil, .underWay: return false
+        case .answered:
+            settle()
+            return false
+        case .new: return true
+        }
+    }
+
+    /// A backlog is being read, or its end has come.
+    package func isReadingBacklog(_ isReading: Bool) {
+        let started = state.withLock { state -> [UInt64] in
+            state.isReadingBacklog = isReading
+            if !isReading { state.isNewcomer = false }
+            return isReading ? [] : state.queues.start(in: state.queues.modules)
+        }
+        for id in started { run(id) }
+    }
+
+    /// Whether more requests may be read before those that wait are answered.
+    package var hasRoom: Bool { state.withLock { hasRoom($0) } }
+
+    private func hasRoom(_ state: borrowing State) -> Bool {
+        waiting.bytes < settings.waitingBytes && state.answers.underWay < Self.unansweredLimit
     }
 
     private func isExpired(_ request: Request) -> Bool {
@@ -177,38 +343,69 @@ package final class Reloader: Sendable {
     }
 
     /// What nobody can read is kept in the dead-letter exchange, and said.
-    private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ acknowledge: @escaping @Sendable () -> Void) {
+    private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) {
         logger.warning(
             "reload message refused", metadata: ["code": "\(error.code)", "reason": "\(error.message)"])
-        count(error.state)
-        let outgoing = Outgoing(
-            report: report(for: envelope.messageID, error.state, code: error.code, message: error.message, modules: []),
-            replyTo: envelope.replyTo, correlationID: envelope.correlationID ?? envelope.messageID)
         let isReadable = error.code == .messageUnknownOperation || error.code == .messageUnknownKind
-        outlets.report(outgoing) { [outlets] in
-            if isReadable { acknowledge() } else { outlets.deadLetter(envelope, error, acknowledge) }
-        }
-    }
-
-    private func run(_ id: UInt64, _ job: Job) {
         workers.run { [self] in
-            guard !state.withLock({ $0.isStopping }) else { return }
-            finish(job, outcome(of: job))
-            for next in state.withLock({ $0.queues.finish(id) }) { run(next.id, next.job) }
+            answer(
+                ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message),
+                deadLetter: isReadable ? nil : (envelope, error))
         }
     }
 
-    private func outcome(of job: Job) -> Attempt.Outcome {
+    // MARK: Running
+
+    private func run(_ id: UInt64) {
+        workers.run { [self] in
+            waitForTheEndOfAFlood(id)
+            let begun = state.withLock { $0.isStopping ? nil : $0.queues.begin(id) }
+            guard let job = begun else { return }
+            let outcome = outcome(of: job)
+            let started = state.withLock { state in
+                // What it took the place of is tried now, the newest first, as other instances did before it came.
+                if !outcome.state.isSuccess { reinstate(job, &state) }
+                state.queues.remove(id)
+                return state.queues.start(in: job.moduleNames + job.folded.flatMap(\.moduleNames))
+            }
+            for next in started { run(next) }
+            answer(job, outcome)
+        }
+    }
+
+    /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing.
+    private func waitForTheEndOfAFlood(_ id: UInt64) {
+        var count = state.withLock { $0.queues[id]?.foldCount ?? 0 }
+        guard count > 0 else { return }
+        for _ in 0..<100 {
+            usleep(10_000)
+            let now = state.withLock { $0.isStopping ? count : $0.queues[id]?.foldCount ?? count }
+            if now == count { return }
+            count = now
+        }
+    }
+
+    private func reinstate(_ job: ReloadJob, _ state: inout State) {
+        guard !job.folded.isEmpty else { return }
+        var newest: UInt64?
+        for older in job.folded.reversed() {
+            newest = state.queues.fold(older, keep: settings.keep + 1, limit: .max).id
+        }
+        guard let newest else { return }
+        _ = state.queues.update(newest) { $0.superseded += job.superseded }
+    }
+
+    private func outcome(of job: ReloadJob) -> Attempt.Outcome {
         guard !isExpired(job.request) else {
             let error = ReloadError(.messageExpired, "it expired before it was looked at")
-            return Attempt.Outcome(state: .expired, code: error.code, message: error.message, modules: [])
+            return Attempt.Outcome(state: .expired, code: error.code, message: error.message)
         }
         guard job.request.operation != .inventory else {
             return Attempt.Outcome(state: .unchanged, modules: inventory())
         }
         let modules = state.withLock { $0.modules }
-        let attempt = Attempt(request: job.request, modules: modules) { [self] (wanted, target) throws(ReloadError) in
-            try stage(wanted, target)
+        let attempt = Attempt(job: job, modules: modules, directory: directory) {
+            [self] (wanted, target) throws(ReloadError) in try stage(wanted, target)
         }
         let start = ContinuousClock.now
         let outcome = job.request.operation == .release ? attempt.release() : attempt.run()
@@ -248,28 +445,138 @@ package final class Reloader: Sendable {
         return ArtifactRoots(files.sorted().map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
     }
 
-    /// Reports an outcome, and acknowledges when the report is with the broker.
-    private func finish(_ job: Job, _ outcome: Attempt.Outcome) {
+    // MARK: Answering
+
+    /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
+    private struct Answering {
+        var waiting: [Answer] = []
+        var isUnderWay = false
+        /// What may be acknowledged when the journal can be written again.
+        var unsaved: [@Sendable () -> Void] = []
+    }
+
+    private struct Answer {
+        var ticket: Ticket
+        var outcome: Attempt.Outcome
+        var superseded: [Ticket]
+        var deadLetter: (envelope: Envelope, error: ReloadError)?
+
+        var tickets: [Ticket] { [ticket] + superseded }
+    }
+
+    private func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
         log(job, outcome)
-        count(outcome.state)
-        let id = job.envelope.messageID
-        let outgoing = Outgoing(
-            report: report(
-                for: id, outcome.state, code: outcome.code, message: outcome.message, modules: outcome.modules),
-            replyTo: job.envelope.replyTo, correlationID: job.envelope.correlationID ?? id)
-        outlets.report(outgoing) { [self] in
-            guard let id else { return job.acknowledge() }
-            for acknowledge in state.withLock({ $0.answers.answer(id) }) { acknowledge() }
-        }
+        let older = outcome.state.isSuccess || job.folded.isEmpty ? job.olderTickets : []
+        // Whoever waits at a queue of its own gets a report of its own.
+        let own = older.filter { $0.replyTo != nil }
+        answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
+        for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
         if outcome.state == .applied { announce(.online) }
     }
 
-    private func log(_ job: Job, _ outcome: Attempt.Outcome) {
+    private func answerSuperseded(_ tickets: [Ticket]) {
+        var tickets = tickets
+        for ticket in tickets where ticket.replyTo != nil { answer(ticket, Attempt.Outcome(state: .superseded)) }
+        tickets.removeAll { $0.replyTo != nil }
+        // The last one with an id speaks for the others.
+        guard let index = tickets.lastIndex(where: { $0.id != nil }) ?? tickets.indices.last else { return }
+        let speaker = tickets.remove(at: index)
+        answer(speaker, Attempt.Outcome(state: .superseded), superseded: tickets)
+    }
+
+    private func answer(
+        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [],
+        deadLetter: (envelope: Envelope, error: ReloadError)? = nil
+    ) {
+        Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
+            .increment()
+        if !superseded.isEmpty {
+            Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
+                .increment(by: superseded.count)
+        }
+        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, deadLetter: deadLetter)
+        let isFirst = answering.withLock { answering in
+            answering.waiting.append(answer)
+            defer { answering.isUnderWay = true }
+            return !answering.isUnderWay
+        }
+        guard isFirst else { return }
+        while let answers = takeAnswers() { send(answers) }
+    }
+
+    private func takeAnswers() -> [Answer]? {
+        answering.withLock { answering in
+            guard !answering.waiting.isEmpty else {
+                answering.isUnderWay = false
+                return nil
+            }
+            defer { answering.waiting = [] }
+            return answering.waiting
+        }
+    }
+
+    /// First the journal, then the report, then the acknowledgement.
+    private func send(_ answers: [Answer]) {
+        var outgoing: [(Outgoing, Answer)] = []
+        for answer in answers {
+            let outcome = answer.outcome
+            var report = report(
+                for: answer.ticket.id, outcome.state, code: outcome.code, message: outcome.message,
+                modules: outcome.modules)
+            let ids = answer.superseded.compactMap(\.id)
+            if !ids.isEmpty { report.superseded = ids }
+            let message = Outgoing(
+                report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
+            outgoing.append((message, answer))
+            journal.add(
+                answered: answer.tickets.compactMap(\.id),
+                report: JournalRecord.PendingReport(
+                    id: message.id, report: report, replyTo: message.replyTo, correlationID: message.correlationID))
+            for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
+        }
+        let isSaved = journal.write(records)
+        FaultPoint.reached(.journaled)
+        for (message, answer) in outgoing {
+            outlets.report(message) { [self] in
+                FaultPoint.reached(.reported)
+                journal.confirmed(message.id)
+                if let (envelope, error) = answer.deadLetter {
+                    outlets.deadLetter(envelope, error) { [self] in acknowledge(answer.tickets, isSaved) }
+                } else {
+                    acknowledge(answer.tickets, isSaved)
+                }
+            }
+        }
+        if isSaved { acknowledgeUnsaved() }
+    }
+
+    private func acknowledge(_ tickets: [Ticket], _ isSaved: Bool) {
+        let acknowledgements = state.withLock { state in
+            tickets.flatMap { ticket in ticket.id.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
+        }
+        if isSaved {
+            for acknowledge in acknowledgements { acknowledge() }
+            FaultPoint.reached(.acknowledged)
+        } else {
+            answering.withLock { $0.unsaved += acknowledgements }
+        }
+    }
+
+    private func acknowledgeUnsaved() {
+        let acknowledgements = answering.withLock { answering in
+            defer { answering.unsaved = [] }
+            return answering.unsaved
+        }
+        for acknowledge in acknowledgements { acknowledge() }
+    }
+
+    private func log(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
         var metadata: Logger.Metadata = [
-            "request": "\(job.envelope.messageID ?? "")", "operation": "\(job.request.operation.rawValue)",
+            "request": "\(job.ticket.id ?? "")", "operation": "\(job.request.operation.rawValue)",
             "modules": "\(job.request.modules.map(\.name).joined(separator: ",").excerpt)",
             "state": "\(outcome.state.rawValue)",
         ]
+        if job.foldCount > 0 { metadata["superseded"] = "\(job.foldCount)" }
         if outcome.code != .ok {
             metadata["code"] = "\(outcome.code)"
             metadata["reason"] = "\(outcome.message)"
@@ -281,16 +588,35 @@ package final class Reloader: Sendable {
         }
     }
 
-    private func count(_ state: ReportState) {
-        Counter(label: "reload_agent_requests", dimensions: [("state", state.rawValue)], factory: metrics).increment()
-    }
-
     // MARK: Reporting
 
-    /// Reports the whole inventory under `online` or `offline`.
-    package func announce(_ presence: ReportState, done: @escaping @Sendable () -> Void = {}) {
-        outlets.report(
-            Outgoing(report: report(for: nil, presence, modules: inventory()), replyTo: nil, correlationID: nil), done)
+    /// Reports the whole inventory under `online` or `offline`. One `online` report is on its way at a time; when the broker is
+    /// away, the next one goes out when it is back.
+    package func announce(_ presence: ReportState, message: String = "") {
+        if presence == .online {
+            let mayGo = state.withLock { state in
+                state.isAnnouncementDue = state.isAnnouncing
+                defer { state.isAnnouncing = true }
+                return !state.isAnnouncing
+            }
+            guard mayGo else { return }
+        }
+        let outgoing = Outgoing(
+            report: report(for: nil, presence, message: message, modules: inventory()), replyTo: nil, correlationID: nil)
+        outlets.report(outgoing) { [self] in
+            guard presence == .online else { return }
+            let isDue = state.withLock { state in
+                defer { state.isAnnouncementDue = false }
+                state.isAnnouncing = false
+                return state.isAnnouncementDue
+            }
+            if isDue { announce(.online) }
+        }
+    }
+
+    /// Writes what has changed since the last answer: the place in the stream, above all.
+    package func save() {
+        if journal.write(records) { acknowledgeUnsaved() }
     }
 
     private func inventory() -> [ModuleReport] {
@@ -317,5 +643,13 @@ package final class Reloader: Sendable {
     package func stop(grace: Duration) {
         state.withLock { $0.isStopping = true }
         workers.stop(grace: grace)
+        // An attempt that is still under way ends with the process because that was asked for, not because of its library.
+        for module in state.withLock({ $0.modules.keys }) { AttemptMark.clear(module, in: directory.attempts) }
+    }
+
+    /// Saves for the last time and gives the state directory to whoever comes next.
+    package func close() {
+        save()
+        directory.close()
     }
 }

@@ -89,6 +89,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let pluginVetTimedOut = Self(rawValue: "plugin.vet_timed_out")
     /// The process that tries plugins could not be started.
     public static let pluginVetUnavailable = Self(rawValue: "plugin.vet_unavailable")
+    /// The service died while it was loaded into it.
+    public static let pluginCrashedHost = Self(rawValue: "plugin.crashed_host")
     /// As many generations are held in memory as the settings allow.
     public static let pluginTooManyGenerations = Self(rawValue: "plugin.too_many_generations")
 
@@ -104,6 +106,9 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     /// The state directory cannot be made or written.
     public static let stateUnusable = Self(rawValue: "state.unusable")
 
+    /// The journal could not be written; what runs is not affected.
+    public static let stateNotSaved = Self(rawValue: "state.not_saved")
+
     /// Every code there is.
     public static let all: [ReloadCode] = [
         .ok,
@@ -115,8 +120,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .artifactDigestMismatch, .artifactBadInline, .artifactNotStaged,
         .pluginNotALibrary, .pluginTruncated, .pluginNotOpened, .pluginNoEntry, .pluginABIMismatch,
         .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginVetCrashed, .pluginVetTimedOut,
-        .pluginVetUnavailable, .pluginTooManyGenerations,
+        .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations,
         .configInvalid, .configRefused, .handlerFailed,
-        .stateLocked, .stateUnusable,
+        .stateLocked, .stateUnusable, .stateNotSaved,
     ]
 }

@@ -21,18 +21,17 @@ package final class PluginTarget: Target {
 
     /// Loads the first version; throws what is wrong with it.
     package init(
-        name: String, file: String, artifact: StagedArtifact, settings: Settings,
-        onDrained: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        name: String, file: String, artifact: StagedArtifact, version: VersionReport, settings: Settings,
+        willOpen: () throws(ReloadError) -> Void, onDrained: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
         self.settings = settings
         var timings = Timings()
-        let library = try Self.load(artifact, settings, retained: retained, &timings)
-        slot = Slot(
-            version: VersionReport(revision: 0, digest: artifact.digest, version: library.version),
-            artifact: artifact, value: library
-        ) { generation in
+        let library = try Self.load(artifact, settings, retained: retained, &timings, willOpen)
+        var version = version
+        version.version = version.version ?? library.version
+        slot = Slot(version: version, artifact: artifact, value: library) { generation in
             // Not on the thread of the call that happened to be the last: `destroy` may take its time.
             onDrained { generation.value.close() }
         }
@@ -43,7 +42,8 @@ package final class PluginTarget: Target {
     private let retained = RetainedCount()
 
     package func prepare(
-        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
+        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
+        willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         let held = retained.value + slot.heldGenerations
         guard held < settings.generationLimit else {
@@ -52,7 +52,7 @@ package final class PluginTarget: Target {
                 "\(held) generations of \(name) are in memory, the limit is \(settings.generationLimit); restart to free them"
             )
         }
-        let library = try Self.load(artifact, settings, retained: retained, &timings)
+        let library = try Self.load(artifact, settings, retained: retained, &timings, willOpen)
         do throws(ReloadError) {
             try timings.measure("load") { () throws(ReloadError) in try self.handState(to: library) }
         } catch {
@@ -69,7 +69,8 @@ package final class PluginTarget: Target {
     }
 
     private static func load(
-        _ artifact: StagedArtifact, _ settings: Settings, retained: RetainedCount, _ timings: inout Timings
+        _ artifact: StagedArtifact, _ settings: Settings, retained: RetainedCount, _ timings: inout Timings,
+        _ willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
             let file = try ELFFile(path: artifact.path)
@@ -77,6 +78,7 @@ package final class PluginTarget: Target {
             return file.mustStayMapped
         }
         return try timings.measure("load") { () throws(ReloadError) in
+            try willOpen()
             if mustStayMapped { retained.increment() }
             let library = try PluginLibrary(path: artifact.path, mustStayMapped: mustStayMapped)
             do throws(ReloadError) {

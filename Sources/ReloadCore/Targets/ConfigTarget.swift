@@ -13,22 +13,23 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
 
     /// Decodes the first version; throws what is wrong with it.
     package init(
-        name: String, file: String, artifact: StagedArtifact, validate: @escaping @Sendable (Value) throws -> Void
+        name: String, file: String, artifact: StagedArtifact, version: VersionReport,
+        validate: @escaping @Sendable (Value) throws -> Void
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
         self.validate = validate
-        let value = try Self.decode(artifact, formatOf: file)
+        let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
-        slot = Slot(
-            version: VersionReport(revision: 0, digest: artifact.digest), artifact: artifact, value: value)
+        slot = Slot(version: version, artifact: artifact, value: value)
     }
 
     package var running: RunningVersion { slot.running }
     package var lingering: [LingeringReport] { slot.lingering }
 
     package func prepare(
-        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
+        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
+        willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         let value = try timings.measure("load") { () throws(ReloadError) in
             let value = try Self.decode(

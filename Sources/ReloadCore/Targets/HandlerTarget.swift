@@ -8,6 +8,7 @@ package final class HandlerTarget: Target {
     private let slot: Slot<Void>
     private let handler: Prepare
 
+    /// A target whose service has its first version already: the handler is not called.
     package init(name: String, file: String?, handler: @escaping Prepare) {
         self.name = name
         self.registeredFile = file
@@ -15,11 +16,23 @@ package final class HandlerTarget: Target {
         slot = Slot(version: VersionReport(revision: 0, digest: nil), artifact: nil, value: ())
     }
 
+    /// A target that comes up with a version it had before: the handler is given it.
+    init(
+        name: String, file: String?, artifact: StagedArtifact, version: VersionReport, handler: @escaping Prepare
+    ) throws(ReloadError) {
+        self.name = name
+        self.registeredFile = file
+        self.handler = handler
+        slot = Slot(version: version, artifact: artifact, value: ())
+        try Self.handlerErrors { try handler(HandlerArtifact(artifact, version))() }
+    }
+
     package var running: RunningVersion { slot.running }
     package var lingering: [LingeringReport] { slot.lingering }
 
     package func prepare(
-        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
+        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
+        willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         let makeVisible = try timings.measure("load") { () throws(ReloadError) in
             try Self.handlerErrors { try handler(HandlerArtifact(artifact, version)) }

@@ -11,8 +11,11 @@ package protocol Target: Sendable {
     var lingering: [LingeringReport] { get }
 
     /// Proves a candidate as far as that is possible without switching to it.
+    ///
+    /// - Parameter willOpen: called before code of the candidate is loaded into this process, and not for what is only read.
     func prepare(
-        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings
+        _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
+        willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap
 }
 

@@ -16,9 +16,11 @@ final class Scene: Sendable {
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
         vetting: Vetting? = Vetting(), generationLimit: Int = 1000,
-        metrics: (any MetricsFactory)? = nil
+        metrics: (any MetricsFactory)? = nil, in folder: URL? = nil, isStarted: Bool = true
     ) throws {
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+        self.folder =
+            folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+        let folder = self.folder
         try FileManager.default.createDirectory(
             at: folder.appendingPathComponent("artifacts"), withIntermediateDirectories: true)
         let (reports, continuation) = AsyncStream.makeStream(of: Reloader.Outgoing.self)

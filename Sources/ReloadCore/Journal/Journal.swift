@@ -1,0 +1,182 @@
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+/// What an instance keeps over a restart, in memory and in its state directory.
+package final class Journal: Sendable {
+    private struct State {
+        /// Everything but modules that are registered and the position.
+        var record: JournalRecord
+        /// Counts the changes, so that a write that covers a later one need not be repeated.
+        var changes: UInt64 = 0
+        var written: UInt64 = 0
+        /// Copies that the journal before names: that one may have to be read instead.
+        var keptBefore: Set<String> = []
+        var problem: String?
+        /// What is in the file.
+        var last: JournalRecord?
+    }
+
+    /// Answered ids that are kept for a queue's redeliveries; more than a queue hands out unacknowledged.
+    package static let answeredCapacity = 512
+    /// Unconfirmed reports that are kept; the oldest gives way.
+    private let reportLimit: Int
+
+    /// Place in the stream of requests.
+    package let position: StreamPosition
+    private let directory: StateDirectory
+    private let file: JournalFile
+    private let logger: Logger
+    private let failures: Counter
+    private let dropped: Counter
+    private let state: Mutex<State>
+    /// Held while the file is written.
+    private let writing = Mutex(())
+
+    /// Reads what an earlier process left.
+    init(
+        _ directory: StateDirectory, reportLimit: Int = 1000, logger: Logger, metrics: any MetricsFactory
+    ) {
+        self.directory = directory
+        self.reportLimit = reportLimit
+        self.logger = logger
+        failures = Counter(label: "reload_agent_journal_failures", factory: metrics)
+        dropped = Counter(label: "reload_agent_reports_dropped", factory: metrics)
+        let (write, read) = directory.journal
+        file = write
+        let reading = read.read()
+        for problem in reading.problems {
+            logger.warning("journal set aside", metadata: ["reason": "\(problem)"])
+        }
+        let record = reading.record ?? JournalRecord()
+        position = StreamPosition(record.position)
+        state = Mutex(State(record: record))
+        directory.keep(record.artifacts)
+        // What only the journal before names stays as well, until the next write.
+        if let before = JournalFile(path: read.previous).read().record {
+            state.withLock { $0.keptBefore = before.artifacts }
+            directory.keep(record.artifacts.union(before.artifacts))
+        }
+    }
+
+    /// What was known of a module when the process before ended.
+    func restored(_ module: String) -> JournalRecord.Module? {
+        state.withLock { $0.record.modules[module] }
+    }
+
+    /// `message_id`s that were answered before.
+    var answered: [String] { state.withLock { $0.record.answered } }
+
+    /// Reports that the broker has not confirmed.
+    var unconfirmed: [JournalRecord.PendingReport] { state.withLock { $0.record.reports } }
+
+    /// Name of the queue this instance left with the broker.
+    package var queue: String? {
+        get { state.withLock { $0.record.queue } }
+        set {
+            state.withLock { state in
+                state.record.queue = newValue
+                state.changes += 1
+            }
+        }
+    }
+
+    /// Notes an answer: the requests it answers, and the report that is on its way.
+    func add(answered ids: [String], report: JournalRecord.PendingReport) {
+        let overflow = state.withLock { state in
+            state.changes += 1
+            state.record.answered += ids
+            let surplus = state.record.answered.count - Self.answeredCapacity
+            if surplus > 0 { state.record.answered.removeFirst(surplus) }
+            state.record.reports.append(report)
+            let overflow = state.record.reports.count - reportLimit
+            if overflow > 0 { state.record.reports.removeFirst(overflow) }
+            return overflow
+        }
+        if overflow > 0 { dropped.increment(by: overflow) }
+    }
+
+    /// The broker has a report. Goes to disk with the next write: at worst it is sent again under the same id.
+    func confirmed(_ report: String) {
+        state.withLock { state in
+            state.changes += 1
+            state.record.reports.removeAll { $0.id == report }
+        }
+    }
+
+    /// Quarantines what the process before did not survive, and takes the marks away.
+    ///
+    /// - Returns: the marks, each with whether its library may be tried once more.
+    func takeMarks(in directory: StateDirectory, logger: Logger) -> [(mark: AttemptMark, mayTryAgain: Bool)] {
+        let marks = AttemptMark.left(in: directory.attempts).map { (mark: $0, mayTryAgain: $0.isFirstStart) }
+        for (mark, mayTryAgain) in marks {
+            logger.error(
+                mayTryAgain ? "the service died while a plugin was loaded, which is tried once more" : "plugin quarantined",
+                metadata: ["module": "\(mark.module)", "reason": "\(mark.error)"])
+            guard !mayTryAgain else { continue }
+            state.withLock { state in
+                var module = state.record.modules[mark.module] ?? JournalRecord.Module()
+                module.quarantine.add(mark.digest, because: "\(mark.error)")
+                module.attempted = JournalRecord.Version(
+                    VersionReport(revision: mark.revision, digest: mark.digest, version: mark.version))
+                state.record.modules[mark.module] = module
+            }
+        }
+        if marks.isEmpty || write({ [:] }) { AttemptMark.clearAll(in: directory.attempts) }
+        return marks
+    }
+
+    /// Writes everything known now; returns when it is on disk. Callers that meet share a write.
+    ///
+    /// - Parameter modules: what is known of the registered modules, asked for at the moment of writing.
+    /// - Returns: false when it could not be written, which is logged and counted; the file before it is still there.
+    @discardableResult
+    func write(_ modules: () -> [String: JournalRecord.Module]) -> Bool {
+        let wanted = state.withLock { state in
+            state.changes += 1
+            return state.changes
+        }
+        return writing.withLock { _ in
+            if state.withLock({ $0.written >= wanted }) { return true }
+            let modules = modules()
+            let (record, changes, before, isSame) = state.withLock { state in
+                state.record.modules.merge(modules) { $1 }
+                state.record.position = position.saved
+                return (state.record, state.changes, state.keptBefore, state.record == state.last)
+            }
+            if isSame { return true }
+            let artifacts = record.artifacts
+            do throws(ReloadError) {
+                directory.flush(artifacts)
+                try file.write(record)
+            } catch {
+                fail(error)
+                return false
+            }
+            directory.keep(artifacts.union(before))
+            state.withLock { state in
+                state.written = changes
+                state.keptBefore = artifacts
+                state.problem = nil
+                state.last = record
+            }
+            return true
+        }
+    }
+
+    private func fail(_ error: ReloadError) {
+        failures.increment()
+        let isNew = state.withLock { state in
+            defer { state.problem = error.message }
+            return state.problem != error.message
+        }
+        if isNew { logger.error("journal not written", metadata: ["reason": "\(error)"]) }
+    }
+}
+
+extension JournalRecord {
+    /// Names of the copies it refers to.
+    var artifacts: Set<String> {
+        Set(modules.values.flatMap { $0.kept.compactMap(\.artifact) })
+    }
+}

@@ -1,0 +1,97 @@
+/// What an instance knows after a restart: one value, written as a whole.
+package struct JournalRecord: Codable, Sendable, Equatable {
+    /// A version, and its private copy if there is one.
+    package struct Version: Codable, Sendable, Equatable {
+        package var revision: Int64
+        package var digest: String?
+        package var version: String?
+        /// Name of the copy in the folder `artifacts`.
+        package var artifact: String?
+        /// Where its bytes came from: a path, whose ending says how a config is written, or `inline`.
+        package var origin: String?
+    }
+
+    /// One module; the words are the protocol's.
+    package struct Module: Codable, Sendable, Equatable {
+        package var desired: Version?
+        package var attempted: Version?
+        package var running: Version?
+        package var lastGood: Version?
+        /// Proven versions whose copies are kept, the oldest first; `lastGood` is the last of them.
+        package var kept: [Version] = []
+        package var quarantine = Quarantine()
+
+        enum CodingKeys: String, CodingKey {
+            case desired, attempted, running, kept, quarantine
+            case lastGood = "last_good"
+        }
+    }
+
+    /// A report that the broker has not confirmed yet.
+    package struct PendingReport: Codable, Sendable, Equatable {
+        /// AMQP `message_id`: the same each time it is sent.
+        package var id: String
+        package var report: Report
+        /// Queue that wants a copy.
+        package var replyTo: String?
+        package var correlationID: String?
+
+        enum CodingKeys: String, CodingKey {
+            case id, report
+            case replyTo = "reply_to"
+            case correlationID = "correlation_id"
+        }
+    }
+
+    package var modules: [String: Module] = [:]
+    /// Place in the stream of requests.
+    package var position: StreamPosition.Saved?
+    /// Name of the queue this instance left with the broker (delivery `queue`).
+    package var queue: String?
+    /// `message_id`s answered last, the oldest first: what a queue may deliver again.
+    package var answered: [String] = []
+    /// The oldest first.
+    package var reports: [PendingReport] = []
+
+    package init() {}
+}
+
+extension JournalRecord.Version {
+    init(_ report: VersionReport, _ artifact: StagedArtifact? = nil) {
+        self.init(
+            revision: report.revision, digest: report.digest, version: report.version, artifact: artifact?.name,
+            origin: artifact?.origin)
+    }
+
+    var report: VersionReport { VersionReport(revision: revision, digest: digest, version: version) }
+}
+
+/// Digests that failed here, with why; they are not loaded again until released. The oldest give way to newer ones.
+package struct Quarantine: Codable, Sendable, Equatable {
+    private struct Entry: Codable, Equatable {
+        var digest: String
+        var reason: String
+    }
+
+    private static let capacity = 100
+    private var entries: [Entry] = []
+
+    var count: Int { entries.count }
+
+    func reason(for digest: String) -> String? {
+        entries.last { $0.digest == digest }?.reason
+    }
+
+    mutating func add(_ digest: String, because reason: String) {
+        entries.removeAll { $0.digest == digest }
+        entries.append(Entry(digest: digest, reason: reason))
+        if entries.count > Self.capacity { entries.removeFirst(entries.count - Self.capacity) }
+    }
+
+    /// Takes one digest out, or with nil all; returns whether there was any.
+    mutating func release(_ digest: String?) -> Bool {
+        let before = entries.count
+        entries.removeAll { digest == nil || $0.digest == digest }
+        return entries.count < before
+    }
+}

@@ -1,0 +1,143 @@
+internal import Synchronization
+
+/// How far an instance is in the stream of requests, across connections and restarts.
+///
+/// The broker keeps no position for a stream's consumers. This asks each time for the newest message before the oldest
+/// unsettled one, inclusively, and compares what comes with what it remembers: another message there means that the
+/// stream was made anew, and offsets of the old one mean nothing. Offsets arrive in ascending order on each attachment.
+package final class StreamPosition: Sendable {
+    /// The part of the journal.
+    package struct Saved: Codable, Sendable, Equatable {
+        /// Everything up to this offset is settled.
+        package var offset: Int64
+        /// Identifies the message there.
+        package var fingerprint: String
+        /// The newest offset that was handed out.
+        package var last: Int64
+        /// Offsets between the two that are not settled.
+        package var unsettled: [Int64]
+    }
+
+    /// A message's place in one stream.
+    package struct Place: Sendable, Hashable {
+        package let offset: Int64
+        /// Counts the streams seen in this process.
+        let incarnation: UInt64
+    }
+
+    /// Where to attach.
+    package enum Start: Sendable, Equatable {
+        /// At the oldest message there is.
+        case first
+        /// At this offset, inclusively.
+        case offset(Int64)
+    }
+
+    /// What to do with a message that arrived.
+    package enum Arrival: Sendable, Equatable {
+        /// Hand it out, and settle its place afterwards.
+        case new(Place)
+        /// It is being worked on, or was settled before.
+        case known
+        /// It is another message than the one that was there: attach again, at the start there is now.
+        case streamWasMadeAnew
+    }
+
+    private struct Message: Sendable {
+        var offset: Int64
+        var fingerprint: String
+    }
+
+    private struct State {
+        var incarnation: UInt64 = 0
+        /// The newest offset that was handed out.
+        var last: Int64?
+        /// Handed out and not settled, each with the message before it.
+        var unsettled: [Int64: Message?] = [:]
+        /// Not settled in an earlier process, and not arrived in this one yet.
+        var owed: Set<Int64> = []
+        /// The message that arrived last, which moves back with each attachment.
+        var cursor: Message?
+        /// Asked for on this attachment, and not arrived yet.
+        var expected: Message?
+
+        /// The newest message up to which everything is settled.
+        var base: Message? {
+            guard let oldest = unsettled.keys.min() else { return cursor }
+            return unsettled[oldest] ?? nil
+        }
+    }
+
+    private let state = Mutex(State())
+    /// Whether an earlier process left no place.
+    let isFresh: Bool
+
+    package init(_ saved: Saved? = nil) {
+        isFresh = saved == nil
+        guard let saved else { return }
+        state.withLock { state in
+            state.last = saved.last
+            state.owed = Set(saved.unsettled)
+            state.cursor = Message(offset: saved.offset, fingerprint: saved.fingerprint)
+        }
+    }
+
+    /// What belongs into the journal now; nil means to begin at the first message.
+    var saved: Saved? {
+        state.withLock { state in
+            guard let base = state.base, let last = state.last else { return nil }
+            return Saved(
+                offset: base.offset, fingerprint: base.fingerprint, last: last,
+                unsettled: (state.owed.union(state.unsettled.keys)).sorted())
+        }
+    }
+
+    /// A new attachment begins.
+    package func attach() -> Start {
+        state.withLock { state in
+            state.expected = state.base
+            return state.expected.map { .offset($0.offset) } ?? .first
+        }
+    }
+
+    /// Whether the message that was asked for has not arrived on this attachment, and comes after this offset.
+    package func isBeyond(_ offset: Int64) -> Bool {
+        state.withLock { state in state.expected.map { $0.offset > offset } ?? false }
+    }
+
+    /// A message arrived.
+    package func arrived(_ offset: Int64, fingerprint: String) -> Arrival {
+        state.withLock { state in
+            if let expected = state.expected {
+                state.expected = nil
+                if offset == expected.offset, fingerprint != expected.fingerprint { return .streamWasMadeAnew }
+            }
+            let before = state.cursor
+            state.cursor = Message(offset: offset, fingerprint: fingerprint)
+            if state.unsettled[offset] != nil { return .known }
+            // The broker no longer has those it passed over.
+            if !state.owed.isEmpty { state.owed = state.owed.filter { $0 >= offset } }
+            if let last = state.last, offset <= last, state.owed.remove(offset) == nil { return .known }
+            state.last = max(state.last ?? offset, offset)
+            state.unsettled[offset] = .some(before)
+            return .new(Place(offset: offset, incarnation: state.incarnation))
+        }
+    }
+
+    /// A message is done with: its outcome is about to be written, in the same journal as this.
+    package func settle(_ place: Place) {
+        state.withLock { state in
+            guard place.incarnation == state.incarnation else { return }
+            state.unsettled[place.offset] = nil
+        }
+    }
+
+    /// The stream was deleted or made anew: everything on it is new.
+    package func streamWasMadeAnew() {
+        state.withLock { state in
+            let incarnation = state.incarnation + 1
+            state = State()
+            state.incarnation = incarnation
+        }
+    }
+}
