@@ -58,7 +58,7 @@ package final class StateDirectory: Sendable {
         guard let lock = FileDescriptor(path, O_RDONLY | O_DIRECTORY) else {
             throw ReloadError(.stateUnusable, "cannot open \(path): \(systemText())")
         }
-        guard flock(lock.number, LOCK_EX | LOCK_NB) == 0 else {
+        guard Self.acquire(lock.number) else {
             throw errno == EWOULDBLOCK
                 ? ReloadError(
                     .stateLocked,
@@ -78,8 +78,20 @@ package final class StateDirectory: Sendable {
         if insteadOf != nil { try? FileManager.default.removeItem(atPath: path) }
     }
 
+    /// Takes the lock. A process that has just died, or one that it forked a moment ago, may still hold it: so it is tried for
+    /// a second.
+    private static func acquire(_ descriptor: Int32) -> Bool {
+        for _ in 0..<50 {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+            guard errno == EWOULDBLOCK || errno == EINTR else { return false }
+            usleep(20_000)
+        }
+        errno = EWOULDBLOCK
+        return false
+    }
+
     /// Gives the folder to whoever comes next; nothing in it is changed from here on.
-    func close() {
+    package func close() {
         state.withLock { $0.lock = nil }
     }
 

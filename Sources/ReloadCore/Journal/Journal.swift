@@ -57,6 +57,7 @@ package final class Journal: Sendable {
             state.withLock { $0.keptBefore = before.artifacts }
             directory.keep(record.artifacts.union(before.artifacts))
         }
+        directory.removeOthers()
     }
 
     /// What was known of a module when the process before ended.

@@ -8,6 +8,9 @@ import Synchronization
 final class Scene: Sendable {
     let folder: URL
     let reloader: Reloader
+    private let directory: StateDirectory
+    /// Whether the broker of this scene confirms reports.
+    let confirms = Atomic(true)
     private let reports: AsyncStream<Reloader.Outgoing>
     let deadLetters = Mutex<[(Envelope, ReloadError)]>([])
     let acknowledged = Mutex<[String]>([])
@@ -16,7 +19,8 @@ final class Scene: Sendable {
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
         vetting: Vetting? = Vetting(), generationLimit: Int = 1000,
-        metrics: (any MetricsFactory)? = nil, in folder: URL? = nil, isStarted: Bool = true
+        metrics: (any MetricsFactory)? = nil, reportLimit: Int = 1000, waitingBytes: Int = 64 << 20,
+        in folder: URL? = nil, isReadOnly: Bool = false
     ) throws {
         self.folder =
             folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
@@ -31,13 +35,18 @@ final class Scene: Sendable {
         settings.plugins.vetting = vetting
         settings.plugins.generationLimit = generationLimit
         let outbox = Outbox()
+        settings.reportLimit = reportLimit
+        settings.waitingBytes = waitingBytes
+        let path = folder.appendingPathComponent("state").path
+        directory =
+            isReadOnly
+            ? try StateDirectory.temporary(insteadOf: path, artifactLimit: artifactLimit)
+            : try StateDirectory(path: path, artifactLimit: artifactLimit)
         reloader = Reloader(
-            settings: settings,
-            directory: try StateDirectory(
-                path: folder.appendingPathComponent("state").path, artifactLimit: artifactLimit),
+            settings: settings, directory: directory,
             outlets: Reloader.Outlets(
                 report: { outgoing, done in
-                    done()
+                    if outbox.scene.withLock({ $0 })?.confirms.load(ordering: .relaxed) != false { done() }
                     continuation.yield(outgoing)
                 },
                 deadLetter: { envelope, error, done in
@@ -55,6 +64,16 @@ final class Scene: Sendable {
         let scene = Mutex<Scene?>(nil)
     }
 
+    /// What is left when the process is killed here: the folder, and nothing else is written to it.
+    func kill() {
+        directory.close()
+    }
+
+    /// Files of the state directory.
+    func files(in name: String = "") throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.appendingPathComponent("state/\(name)").path).sorted()
+    }
+
     /// A file under the artifact root.
     func write(_ text: String, to name: String) throws -> String {
         let url = folder.appendingPathComponent("artifacts/\(name)")
@@ -63,9 +82,12 @@ final class Scene: Sendable {
     }
 
     /// Hands a message to the reloader.
-    func send(_ body: String, id: String? = nil, destination: String? = nil, oversized: Bool = false) {
+    func send(
+        _ body: String, id: String? = nil, destination: String? = nil, replyTo: String? = nil, oversized: Bool = false
+    ) {
         var envelope = Envelope(body: Array(body.utf8))
         envelope.messageID = id
+        envelope.replyTo = replyTo
         if let destination { envelope.headers[Request.destinationHeader] = .string(destination) }
         reloader.receive(envelope, isOversized: oversized) { [self] in
             acknowledged.withLock { $0.append(id ?? "") }
@@ -90,11 +112,27 @@ final class Scene: Sendable {
     }
 
     /// The next report that answers `id`; others before it are passed over.
-    func report(for id: String?) async throws -> Report {
+    func outgoing(for id: String?) async throws -> Reloader.Outgoing {
         for await outgoing in reports where outgoing.report.request == id && outgoing.report.state != .online {
-            return outgoing.report
+            return outgoing
         }
         throw ReloadError(.messageInvalid, "no report for \(id ?? "nobody")")
+    }
+
+    /// Reads reports until `count` request ids are answered; the states that each was given.
+    func answers(_ count: Int) async -> [String: [ReportState]] {
+        var answers: [String: [ReportState]] = [:]
+        guard count > 0 else { return answers }
+        for await outgoing in reports where outgoing.report.state != .online {
+            if let id = outgoing.report.request { answers[id, default: []].append(outgoing.report.state) }
+            for id in outgoing.report.superseded ?? [] { answers[id, default: []].append(.superseded) }
+            if answers.count == count { break }
+        }
+        return answers
+    }
+
+    func report(for id: String?) async throws -> Report {
+        try await outgoing(for: id).report
     }
 }
 

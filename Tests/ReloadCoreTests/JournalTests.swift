@@ -1,0 +1,201 @@
+import Foundation
+import Testing
+
+@testable import ReloadCore
+
+@Suite struct JournalFileTests {
+    private let file: JournalFile
+    private let older: JournalRecord
+    private let newer: JournalRecord
+
+    init() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        file = JournalFile(path: folder.appendingPathComponent("journal").path)
+        var record = JournalRecord()
+        record.modules["rules"] = JournalRecord.Module(
+            desired: JournalRecord.Version(revision: 7, digest: "sha256:ab", version: "1.2", artifact: "a", origin: "inline"))
+        record.modules["rules"]?.quarantine.add("sha256:cd", because: "it crashed")
+        record.position = StreamPosition.Saved(offset: 10, fingerprint: "x", last: 12, unsettled: [11])
+        older = record
+        record.answered = ["one", "two"]
+        record.reports = [
+            JournalRecord.PendingReport(
+                id: "r", report: Report(
+                    request: "one", service: "s", instance: "i", sequence: 1, state: .applied,
+                    at: Date(timeIntervalSince1970: 0)), replyTo: nil, correlationID: "one")
+        ]
+        newer = record
+        try file.write(older)
+        try file.write(newer)
+    }
+
+    private func whole() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: file.path)) }
+
+    /// Puts a damaged journal in the place of the whole one; what is read then.
+    private func read(_ damaged: Data, over whole: Data, previous: Data) throws -> JournalFile.Reading {
+        try damaged.write(to: URL(fileURLWithPath: file.path))
+        defer { try? whole.write(to: URL(fileURLWithPath: file.path)) }
+        try previous.write(to: URL(fileURLWithPath: file.previous))
+        return file.read()
+    }
+
+    @Test func whatWasWrittenIsRead() throws {
+        let reading = file.read()
+        #expect(reading.record == newer)
+        #expect(reading.problems.isEmpty)
+    }
+
+    @Test func truncatedAtEveryLengthTheOneBeforeIsRead() throws {
+        let whole = try whole()
+        let previous = try Data(contentsOf: URL(fileURLWithPath: file.previous))
+        for length in 0..<whole.count {
+            let reading = try read(whole.prefix(length), over: whole, previous: previous)
+            #expect(reading.record == older, "truncated to \(length) bytes")
+            #expect(reading.problems.count == 1)
+        }
+    }
+
+    @Test func withAnyBitFlippedTheOneBeforeIsRead() throws {
+        let whole = try whole()
+        let previous = try Data(contentsOf: URL(fileURLWithPath: file.previous))
+        for index in whole.indices {
+            var damaged = whole
+            damaged[index] ^= 1 << UInt8(index % 8)
+            let reading = try read(damaged, over: whole, previous: previous)
+            #expect(reading.record == older, "bit \(index % 8) of byte \(index) flipped")
+        }
+    }
+
+    @Test func withBothDamagedThereIsNoneAndBothAreKept() throws {
+        for path in [file.path, file.previous] { try Data("damaged".utf8).write(to: URL(fileURLWithPath: path)) }
+        let reading = file.read()
+        #expect(reading.record == nil)
+        #expect(reading.problems.count == 2)
+        for path in [file.path, file.previous] {
+            #expect(try String(contentsOfFile: path + ".unreadable", encoding: .utf8) == "damaged")
+        }
+        #expect(file.read().problems.isEmpty)
+    }
+
+    @Test func anotherFormatIsNotRead() throws {
+        let text = String(decoding: try whole(), as: UTF8.self).replacing("reload-journal 1 ", with: "reload-journal 2 ")
+        try text.write(toFile: file.path, atomically: false, encoding: .utf8)
+        let reading = file.read()
+        #expect(reading.record == older)
+        #expect(reading.problems.first?.contains("its format is 2, this agent reads 1") == true)
+    }
+
+    @Test func aWriteThatFailsLeavesTheOneBefore() throws {
+        // A folder in the place of the new file.
+        try FileManager.default.createDirectory(atPath: file.path + ".new", withIntermediateDirectories: false)
+        #expect {
+            try file.write(older)
+        } throws: { error in
+            (error as? ReloadError)?.code == .stateNotSaved
+        }
+        #expect(file.read().record == newer)
+    }
+}
+
+@Suite struct QuarantineTests {
+    @Test func theOldestGiveWay() {
+        var quarantine = Quarantine()
+        for number in 0..<150 { quarantine.add("\(number)", because: "bad") }
+        #expect(quarantine.count == 100)
+        #expect(quarantine.reason(for: "49") == nil)
+        #expect(quarantine.reason(for: "50") == "bad")
+        let released = ["50", "50", nil, nil].map { quarantine.release($0) }
+        #expect(released == [true, false, true, false])
+    }
+}
+
+@Suite struct StreamPositionTests {
+    private func place(_ position: StreamPosition, _ offset: Int64) throws -> StreamPosition.Place {
+        guard case .new(let place) = position.arrived(offset, fingerprint: "\(offset)") else {
+            throw ReloadError(.messageInvalid, "offset \(offset) is not new")
+        }
+        return place
+    }
+
+    @Test func aFreshInstanceBeginsAtTheFirstMessage() throws {
+        let position = StreamPosition()
+        #expect(position.attach() == .first)
+        #expect(position.saved == nil)
+        let first = try place(position, 7)
+        // Nothing is settled yet: after a crash it has to come again.
+        #expect(position.saved == nil)
+        position.settle(first)
+        #expect(position.saved == StreamPosition.Saved(offset: 7, fingerprint: "7", last: 7, unsettled: []))
+    }
+
+    @Test func theSavedOffsetIsBeforeTheOldestUnsettled() throws {
+        let position = StreamPosition()
+        _ = position.attach()
+        let places = try (1...5).map { try place(position, $0) }
+        for index in [0, 1, 3] { position.settle(places[index]) }
+        #expect(position.saved == StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3, 5]))
+        position.settle(places[2])
+        #expect(position.saved?.offset == 4)
+        position.settle(places[4])
+        #expect(position.saved == StreamPosition.Saved(offset: 5, fingerprint: "5", last: 5, unsettled: []))
+    }
+
+    @Test func afterARestartOnlyWhatWasNotSettledIsNew() throws {
+        let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3, 5]))
+        #expect(position.attach() == .offset(2))
+        #expect(position.arrived(2, fingerprint: "2") == .known)
+        let third = try place(position, 3)
+        #expect(position.arrived(4, fingerprint: "4") == .known)
+        #expect(position.saved == StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3, 5]))
+        position.settle(third)
+        #expect(position.saved == StreamPosition.Saved(offset: 4, fingerprint: "4", last: 5, unsettled: [5]))
+        position.settle(try place(position, 5))
+        position.settle(try place(position, 6))
+        #expect(position.saved == StreamPosition.Saved(offset: 6, fingerprint: "6", last: 6, unsettled: []))
+    }
+
+    @Test func aReconnectHandsOutNothingTwice() throws {
+        let position = StreamPosition()
+        _ = position.attach()
+        let places = try (1...3).map { try place(position, $0) }
+        position.settle(places[0])
+        #expect(position.attach() == .offset(1))
+        for offset in Int64(1)...3 { #expect(position.arrived(offset, fingerprint: "\(offset)") == .known) }
+        position.settle(places[1])
+        position.settle(places[2])
+        #expect(position.saved?.offset == 3)
+    }
+
+    @Test func anotherMessageAtTheSavedOffsetIsAnotherStream() throws {
+        let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 2, unsettled: []))
+        #expect(position.attach() == .offset(2))
+        #expect(position.isBeyond(1))
+        #expect(!position.isBeyond(2))
+        #expect(position.arrived(2, fingerprint: "another") == .streamWasMadeAnew)
+        position.streamWasMadeAnew()
+        #expect(position.attach() == .first)
+        #expect(!position.isBeyond(0))
+        _ = try place(position, 0)
+    }
+
+    @Test func placesOfAnotherStreamSettleNothing() throws {
+        let position = StreamPosition()
+        _ = position.attach()
+        let old = try place(position, 1)
+        position.streamWasMadeAnew()
+        _ = position.attach()
+        let first = try place(position, 0)
+        _ = try place(position, 1)
+        position.settle(first)
+        position.settle(old)
+        #expect(position.saved?.unsettled == [1])
+    }
+
+    @Test func whatTheBrokerNoLongerHasIsNotWaitedFor() throws {
+        let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3]))
+        #expect(position.attach() == .offset(2))
+        position.settle(try place(position, 100))
+        #expect(position.saved == StreamPosition.Saved(offset: 100, fingerprint: "100", last: 100, unsettled: []))
+    }
+}
