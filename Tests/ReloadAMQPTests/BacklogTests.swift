@@ -22,6 +22,17 @@ import Testing
         #expect(backlog.wasMadeAnew == nil)
     }
 
+    @Test func aProbeThatIsLateFindsTheEndReached() {
+        var early = Backlog(probe: "probe")
+        early.probeArrived(0, isBeforeStart: false, at: start)
+        early.arrived(0, at: start)
+        var late = Backlog(probe: "probe")
+        late.arrived(0, at: start)
+        #expect(late.ends != early.ends)
+        late.probeArrived(0, isBeforeStart: false, at: start)
+        #expect(late.ends == early.ends)
+    }
+
     @Test func aShorterStreamWasMadeAnewWhenTheBrokerAnswersAndTheReaderGetsNothing() {
         var backlog = Backlog(probe: "probe")
         backlog.probeArrived(2, isBeforeStart: true, at: start)

@@ -16,17 +16,23 @@ struct Backlog {
 
     /// Consumer tag of the probe.
     let probe: String
-    /// When the end is there, if nothing comes before.
-    private(set) var ends: Instant?
     /// When the stream counts as made anew, if nothing comes to the reader before.
     private(set) var wasMadeAnew: Instant?
     /// The broker has answered since the stream came under suspicion: it is not just slow.
     private(set) var isConfirmed = false
     private var target: Int64?
-    private var hasReachedTarget = false
+    private var last: (offset: Int64, at: Instant)?
 
     init(probe: String) {
         self.probe = probe
+    }
+
+    /// When the end is there, if nothing comes before.
+    var ends: Instant? {
+        last.map { last in
+            let hasReachedTarget = target.map { last.offset >= $0 } ?? false
+            return last.at + (hasReachedTarget ? Self.pause : Self.silence)
+        }
     }
 
     /// The probe brought a message.
@@ -40,8 +46,7 @@ struct Backlog {
     /// The reader got a message.
     mutating func arrived(_ offset: Int64, at now: Instant) {
         wasMadeAnew = nil
-        if let target, offset >= target { hasReachedTarget = true }
-        ends = now + (hasReachedTarget ? Self.pause : Self.silence)
+        last = (offset, now)
     }
 
     /// The broker answered a request.
