@@ -73,10 +73,15 @@ let package = Package(
         ),
         .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP", "ReloadCore"]),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
+        .executableTarget(
+            name: "test-agent",
+            dependencies: ["Reloading", .product(name: "Logging", package: "swift-log")],
+            path: "Tests/TestAgent"
+        ),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "ReloadAMQP", "ReloadCore", "Reloading",
+                "ReloadAMQP", "ReloadCore", "Reloading", "test-agent",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),

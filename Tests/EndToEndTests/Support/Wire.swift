@@ -24,6 +24,63 @@ struct Wire: Sendable {
         }
     }
 
+    /// Publishes requests on one connection, as fast as it goes, and returns when the broker has confirmed them all. When it
+    /// goes away in the middle, those without a confirm are published again, under the same ids.
+    func publish(_ requests: [NumberedRequest]) async throws {
+        let url = try BrokerURL(broker.url)
+        try await onThread {
+            var settings = ConnectionSettings(url: url, name: "test")
+            settings.heartbeat = 5
+            var left = requests[...]
+            let limit = ContinuousClock.now + .seconds(120)
+            while !left.isEmpty {
+                do throws(BrokerError) {
+                    var connection = try Connection.open(settings)
+                    try Topology().declare(on: &connection)
+                    try connection.selectConfirms()
+                    try Self.publish(&left, on: &connection)
+                    connection.close()
+                } catch {
+                    guard ContinuousClock.now < limit else { throw error }
+                    // A broker that is not there refuses at once.
+                    _ = poll(nil, 0, 50)
+                }
+            }
+        }
+    }
+
+    /// Publishes and takes away what is confirmed, in order: the broker confirms so on one channel.
+    private static func publish(
+        _ left: inout ArraySlice<NumberedRequest>, on connection: inout Connection
+    ) throws(BrokerError) {
+        let first = left.startIndex
+        var next = first
+        var confirmed: Set<Int> = []
+        while !left.isEmpty {
+            for _ in 0..<100 where next < left.endIndex {
+                _ = try connection.publish(
+                    left[next].envelope, exchange: "reload.control", routingKey: "", mandatory: true)
+                next += 1
+            }
+            while let event = try connection.next() {
+                switch event {
+                case .confirmed(let sequence, let multiple):
+                    let index = first + Int(sequence) - 1
+                    confirmed.formUnion(
+                        multiple ? left.startIndex..<max(index + 1, left.startIndex) : index..<index + 1)
+                    while let oldest = left.indices.first, confirmed.remove(oldest) != nil { left.removeFirst() }
+                case .returned(let message):
+                    // The stream was deleted a moment ago; whoever connects declares it.
+                    throw BrokerError(.unroutable, message.replyText, operation: "basic.publish")
+                case .refused:
+                    throw BrokerError(.unroutable, "refused", operation: "basic.publish")
+                case .delivery, .cancelled, .blocked, .unblocked: break
+                }
+            }
+            if next == left.endIndex, !left.isEmpty { connection.wait(timeoutMilliseconds: 1000) }
+        }
+    }
+
     /// What `start` set in motion, read from the status exchange from before it began: the first report that `pick` takes.
     func report<Value: Sendable>(
         _ pick: @escaping @Sendable (Report) -> Value?, after start: @escaping @Sendable () async throws -> Void
@@ -74,18 +131,49 @@ struct Wire: Sendable {
         _ body: @escaping @Sendable (inout Connection) throws -> Value
     ) async throws -> Value {
         let url = broker.url
-        return try await withCheckedThrowingContinuation { continuation in
-            Thread {
-                continuation.resume(
-                    with: Result {
-                        var connection = try Connection.open(
-                            ConnectionSettings(url: try BrokerURL(url), name: "test", bodyLimit: 64 << 20))
-                        try Topology().declare(on: &connection)
-                        let value = try body(&connection)
-                        connection.close()
-                        return value
-                    })
-            }.start()
+        return try await onThread {
+            var connection = try Connection.open(
+                ConnectionSettings(url: try BrokerURL(url), name: "test", bodyLimit: 64 << 20))
+            try Topology().declare(on: &connection)
+            let value = try body(&connection)
+            connection.close()
+            return value
         }
+    }
+
+    private func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread { continuation.resume(with: Result { try body() }) }.start()
+        }
+    }
+}
+
+/// One of a row of requests.
+struct NumberedRequest: Sendable {
+    let id: String
+    let envelope: Envelope
+
+    /// An `apply` of one module for all instances of a service.
+    ///
+    /// - Parameter artifact: the members of the module's object that say where its bytes are.
+    init(id: String, service: String, module: String, kind: ModuleKind, revision: Int64, artifact: String) {
+        self.id = id
+        let body = """
+            {"protocol":"\(Request.protocolName)","operation":"apply","destination":"\(service):*","modules":[\
+            {"name":"\(module)","kind":"\(kind.rawValue)","revision":\(revision),\(artifact)}]}
+            """
+        var envelope = Envelope(body: Array(body.utf8))
+        envelope.messageID = id
+        envelope.type = Request.protocolName
+        envelope.headers[Request.destinationHeader] = .string("\(service):*")
+        self.envelope = envelope
+    }
+
+    /// A config whose `depth` is its revision.
+    init(id: String, service: String, config: String, revision: Int64) {
+        let file = Data("depth: \(revision)\n".utf8).base64EncodedString()
+        self.init(
+            id: id, service: service, module: config, kind: .config, revision: revision,
+            artifact: #""inline":"\#(file)""#)
     }
 }
