@@ -244,9 +244,15 @@ final class FaultRow: Sendable {
     }
 
     /// Begins to publish the next requests, which may take until a fault is over.
-    func publishing(_ count: Int, configs: [String] = ["rules"]) -> Task<Void, any Error> {
+    func publishing(
+        _ count: Int, configs: [String] = ["rules"], inBatchesOf size: Int? = nil
+    ) -> Task<Void, any Error> {
         let requests = next(count, configs: configs)
-        return Task { [world] in try await Wire(broker: world.broker).publish(requests) }
+        return Task { [world] in
+            for start in stride(from: 0, to: count, by: size ?? count) {
+                try await Wire(broker: world.broker).publish(Array(requests[start...].prefix(size ?? count)))
+            }
+        }
     }
 
     /// From here on the time to converge counts.

@@ -84,7 +84,10 @@ final class TestAgent: Sendable {
             "--heartbeat", "\(settings.heartbeat)", "--report-interval", "\(settings.reportInterval)",
         ]
         for name in settings.configs {
-            arguments += ["--config", "\(name)=\(try world.write("depth: 0\n", to: name + ".yaml"))"]
+            let file = "\(world.folder)/artifacts/\(name).yaml"
+            // Another instance may be reading it.
+            if !FileManager.default.fileExists(atPath: file) { try world.write("depth: 0\n", to: name + ".yaml") }
+            arguments += ["--config", "\(name)=\(file)"]
         }
         for (name, product) in settings.plugins { arguments += ["--plugin", "\(name)=\(try world.plugin(product))"] }
         var program = Self.path
