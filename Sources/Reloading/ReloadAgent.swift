@@ -59,7 +59,7 @@ public final class ReloadAgent: Service {
         var topology = Topology(
             controlExchange: settings.controlExchange, statusExchange: settings.statusExchange,
             deadExchange: settings.deadExchange)
-        topology.canDoWithoutStreams = settings.delivery != .stream
+        if settings.delivery != .stream { topology.streams = .optional }
         var connection = ConnectionSettings(
             url: try BrokerURL(settings.broker), name: "\(settings.service):\(settings.instanceName)")
         connection.heartbeat = settings.heartbeat

@@ -139,6 +139,7 @@ final class ConnectionThread: Sendable {
         var backoff = Backoff()
         var problem: String?
         var hasBeenConnected = false
+        var topology = topology
         while enter(.connecting, user) {
             var connectedAt: ContinuousClock.Instant?
             do throws(BrokerError) {
@@ -153,6 +154,7 @@ final class ConnectionThread: Sendable {
                 if enter(.connected, user) { try serve(&connection, &user) }
                 connection.close()
             } catch {
+                topology = topology.afterFailure(error)
                 user.disconnected(by: error)
                 let isStopping = state.withLock { $0.deadline != nil }
                 let level: Logger.Level = isStopping || problem == error.description ? .debug : .warning

@@ -1,5 +1,13 @@
 /// The exchanges, streams and queues that agents and operators share.
 package struct Topology: Sendable, Equatable {
+    /// What to do about a broker without streams.
+    package enum Streams: Sendable {
+        case required
+        /// Declared, if the broker can.
+        case optional
+        case none
+    }
+
     /// Fanout exchange for requests; `python.ppmoney.hotupdate` and other names can take its place.
     package var controlExchange: String
     /// Topic exchange for reports, routing key `<service>.<instance>.<state>`.
@@ -10,8 +18,8 @@ package struct Topology: Sendable, Equatable {
     package var journal: String
     /// Stream with the reports of the last days, bound to the status exchange.
     package var reports: String
-    /// Whether to do without the streams on a broker that has none.
-    package var canDoWithoutStreams = false
+    /// Whether the streams are needed.
+    package var streams = Streams.required
 
     /// The fixed names; the exchanges' can be replaced.
     package init(
@@ -35,12 +43,15 @@ package struct Topology: Sendable, Equatable {
         try connection.declareExchange(deadExchange, type: "fanout")
         try connection.declareQueue(deadExchange)
         try connection.bind(queue: deadExchange, to: deadExchange)
-        do throws(BrokerError) {
-            try declareStreams(on: &connection)
-        } catch {
-            guard canDoWithoutStreams, error.isChannelOnly else { throw error }
-            try connection.reopenChannel()
-        }
+        if streams != .none { try declareStreams(on: &connection) }
+    }
+
+    /// What to declare after this error: a broker without streams closes the connection with 541.
+    package func afterFailure(_ error: BrokerError) -> Topology {
+        guard streams == .optional, error.replyCode == 541, error.operation == "queue.declare" else { return self }
+        var topology = self
+        topology.streams = .none
+        return topology
     }
 
     private func declareStreams(on connection: inout Connection) throws(BrokerError) {

@@ -6,6 +6,7 @@ import ReloadCore
 /// and dead letters. `Connection` is for one thread; each call here makes one, does its work and closes it.
 struct Wire: Sendable {
     let broker: Broker
+    var topology = Topology()
 
     /// Publishes a body to the control exchange.
     func publish(_ body: [UInt8], id: String?, replyTo: String? = nil, destination: String? = nil) async throws {
@@ -36,7 +37,7 @@ struct Wire: Sendable {
             while !left.isEmpty {
                 do throws(BrokerError) {
                     var connection = try Connection.open(settings)
-                    try Topology().declare(on: &connection)
+                    try topology.declare(on: &connection)
                     try connection.selectConfirms()
                     try Self.publish(&left, on: &connection)
                     connection.close()
@@ -96,7 +97,7 @@ struct Wire: Sendable {
         after start: @escaping @Sendable () async throws -> Void
     ) async throws -> Value {
         let (isBound, bound) = AsyncStream.makeStream(of: Void.self)
-        async let value = perform { connection in
+        async let value = perform(finally: { bound.finish() }) { connection in
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
             try connection.bind(queue: queue.name, to: source.exchange, routingKey: source.key)
             _ = try connection.consume(queue.name, noAcknowledge: true)
@@ -128,13 +129,14 @@ struct Wire: Sendable {
     /// Runs `body` with a connection on a thread of its own.
     @discardableResult
     private func perform<Value: Sendable>(
-        _ body: @escaping @Sendable (inout Connection) throws -> Value
+        finally: @escaping @Sendable () -> Void = {}, _ body: @escaping @Sendable (inout Connection) throws -> Value
     ) async throws -> Value {
         let url = broker.url
         return try await onThread {
+            defer { finally() }
             var connection = try Connection.open(
                 ConnectionSettings(url: try BrokerURL(url), name: "test", bodyLimit: 64 << 20))
-            try Topology().declare(on: &connection)
+            try topology.declare(on: &connection)
             let value = try body(&connection)
             connection.close()
             return value

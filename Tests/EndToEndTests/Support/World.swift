@@ -28,10 +28,10 @@ struct Broker: Sendable {
     /// The broker that the suite's trait started.
     @TaskLocal static var shared: Broker?
 
-    static func start() async throws -> Broker {
+    static func start(_ options: String...) async throws -> Broker {
         let base = ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? "/tmp"
         let directory = "\(base)/broker-\(UUID().uuidString.prefix(8))"
-        let outcome = try await run("start", in: directory)
+        let outcome = try await run(["start"] + options, in: directory)
         guard let url = outcome.output.split(whereSeparator: \.isWhitespace).last, url.hasPrefix("amqp://") else {
             throw TestFailure("no broker: \(outcome.output)\(outcome.errors)")
         }
