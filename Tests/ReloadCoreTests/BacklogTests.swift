@@ -36,7 +36,8 @@ import Testing
     }
 
     @Test func everyModuleHasItsOwn() {
-        #expect(lines([job(1, ["a": 1]), job(2, ["b": 1]), job(3, ["a": 2]), job(4, ["b": 2])]) == ["3(1)[]", "4(2)[]"])
+        #expect(
+            lines([job(1, ["a": 1]), job(2, ["b": 1]), job(3, ["a": 2]), job(4, ["b": 2])]) == ["3(1)[]", "4(2)[]"])
     }
 
     @Test func oneRevisionTwiceIsNotFolded() {
@@ -101,9 +102,11 @@ import Testing
 
 @Suite struct CatchUpTests {
     private func body(_ module: String, _ revision: Int64, _ depth: Int64, operation: String = "apply") -> String {
-        let artifact = operation == "apply" ? #","inline":"\#(Data("depth: \(depth)".utf8).base64EncodedString())""# : ""
+        let artifact =
+            operation == "apply" ? #","inline":"\#(Data("depth: \(depth)".utf8).base64EncodedString())""# : ""
         let number = revision < 0 ? "" : #","revision":\#(revision)"#
-        return #"{"protocol":"reload.request.v1","operation":"\#(operation)","modules":[{"name":"\#(module)"\#(number)\#(artifact)}]}"#
+        return
+            #"{"protocol":"reload.request.v1","operation":"\#(operation)","modules":[{"name":"\#(module)"\#(number)\#(artifact)}]}"#
     }
 
     @Test func aBacklogCostsOneLoadForEachModule() async throws {

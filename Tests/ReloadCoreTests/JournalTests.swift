@@ -14,14 +14,16 @@ import Testing
         file = JournalFile(path: folder.appendingPathComponent("journal").path)
         var record = JournalRecord()
         record.modules["rules"] = JournalRecord.Module(
-            desired: JournalRecord.Version(revision: 7, digest: "sha256:ab", version: "1.2", artifact: "a", origin: "inline"))
+            desired: JournalRecord.Version(
+                revision: 7, digest: "sha256:ab", version: "1.2", artifact: "a", origin: "inline"))
         record.modules["rules"]?.quarantine.add("sha256:cd", because: "it crashed")
         record.position = StreamPosition.Saved(offset: 10, fingerprint: "x", last: 12, unsettled: [11])
         older = record
         record.answered = ["one", "two"]
         record.reports = [
             JournalRecord.PendingReport(
-                id: "r", report: Report(
+                id: "r",
+                report: Report(
                     request: "one", service: "s", instance: "i", sequence: 1, state: .applied,
                     at: Date(timeIntervalSince1970: 0)), replyTo: nil, correlationID: "one")
         ]
@@ -79,7 +81,8 @@ import Testing
     }
 
     @Test func anotherFormatIsNotRead() throws {
-        let text = String(decoding: try whole(), as: UTF8.self).replacing("reload-journal 1 ", with: "reload-journal 2 ")
+        let text = String(decoding: try whole(), as: UTF8.self).replacing(
+            "reload-journal 1 ", with: "reload-journal 2 ")
         try text.write(toFile: file.path, atomically: false, encoding: .utf8)
         let reading = file.read()
         #expect(reading.record == older)

@@ -275,6 +275,6 @@ struct ConsumerLoop: ConnectionUser {
 extension Envelope {
     /// Tells one message of a stream from another.
     fileprivate var fingerprint: String {
-        "\(messageID ?? "")/\(correlationID ?? "")/\(timestamp ?? 0)/\(bodySize)" + (messageID == nil ? "/\(Digest.of(body))" : "")
+        "\(messageID ?? Digest.of(body))/\(correlationID ?? "")/\(timestamp ?? 0)/\(bodySize)"
     }
 }

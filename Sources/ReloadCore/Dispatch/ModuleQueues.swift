@@ -76,7 +76,8 @@ struct ModuleQueues<Job> {
     mutating func remove(_ id: UInt64) {
         guard let entry = entries.removeValue(forKey: id) else { return }
         for module in entry.modules {
-            if lines[module]?.first == id { lines[module]?.removeFirst() } else { lines[module]?.removeAll { $0 == id } }
+            // Mostly it is the first.
+            if let index = lines[module]?.firstIndex(of: id) { lines[module]?.remove(at: index) }
             if lines[module]?.isEmpty == true { lines[module] = nil }
         }
     }

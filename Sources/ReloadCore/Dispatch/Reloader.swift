@@ -4,6 +4,9 @@ package import Metrics
 internal import Synchronization
 
 /// Takes requests, runs them in order and reports what became of them. Knows modules and messages, no broker.
+///
+/// Its parts: coming up with what was there before (`ComingUp.swift`), requests and their order (here), answers
+/// (`Answering.swift`).
 package final class Reloader: Sendable {
     /// What is fixed for the life of an instance.
     package struct Settings: Sendable {
@@ -52,7 +55,7 @@ package final class Reloader: Sendable {
         }
     }
 
-    private struct State {
+    struct State {
         var modules: [String: Module] = [:]
         var queues = ModuleQueues<ReloadJob>()
         var answers: AnswerTable
@@ -68,25 +71,42 @@ package final class Reloader: Sendable {
         var isAnnouncementDue = false
     }
 
+    /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
+    struct Answering {
+        var waiting: [Answer] = []
+        var isUnderWay = false
+        /// What may be acknowledged when the journal can be written again.
+        var unsaved: [@Sendable () -> Void] = []
+    }
+
+    struct Answer {
+        var ticket: Ticket
+        var outcome: Attempt.Outcome
+        var superseded: [Ticket]
+        var deadLetter: (envelope: Envelope, error: ReloadError)?
+
+        var tickets: [Ticket] { [ticket] + superseded }
+    }
+
     /// Tickets that one report answers; beyond that another report is sent.
     private static let ticketLimit = 1000
     /// Requests that may be unanswered before no more are read ahead.
     private static let unansweredLimit = 50_000
 
-    private let settings: Settings
-    private let directory: StateDirectory
+    let settings: Settings
+    let directory: StateDirectory
     /// What outlives the process.
     package let journal: Journal
-    private let outlets: Outlets
-    private let logger: Logger
-    private let now: @Sendable () -> Date
-    private let workers = Workers()
-    private let state: Mutex<State>
-    private let metrics: any MetricsFactory
+    let outlets: Outlets
+    let logger: Logger
+    let now: @Sendable () -> Date
+    let workers = Workers()
+    let state: Mutex<State>
+    let metrics: any MetricsFactory
     private let waiting = Weight.Total()
-    private let answering = Mutex(Answering())
+    let answering = Mutex(Answering())
     /// Attempts that an earlier process did not survive, and whether their library may be tried once more.
-    private let left: [(mark: AttemptMark, mayTryAgain: Bool)]
+    let left: [(mark: AttemptMark, mayTryAgain: Bool)]
 
     /// Reads what an earlier process left in the directory.
     ///
@@ -110,132 +130,6 @@ package final class Reloader: Sendable {
             _ = answers.answer(id)
         }
         state = Mutex(State(answers: answers, isNewcomer: journal.position.isFresh))
-    }
-
-    // MARK: Registering
-
-    /// Registers a config and decodes the version it comes up with.
-    package func config<Value: Sendable & Decodable>(
-        _ name: String, file: String, validate: @escaping @Sendable (Value) throws -> Void
-    ) throws(ReloadError) -> ConfigTarget<Value> {
-        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
-            try ConfigTarget(name: name, file: file, artifact: artifact, version: version, validate: validate)
-        }
-        register(target)
-        return target
-    }
-
-    /// Registers a plugin and loads the version it comes up with.
-    package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
-        defer { AttemptMark.clear(name, in: directory.attempts) }
-        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
-            let isSecondTry = left.contains {
-                $0.mayTryAgain && $0.mark.module == name && $0.mark.digest == artifact.digest
-            }
-            return try PluginTarget(
-                name: name, file: file, artifact: artifact, version: version, settings: settings.plugins,
-                willOpen: { () throws(ReloadError) in
-                    var mark = AttemptMark(
-                        module: name, digest: artifact.digest, revision: version.revision, version: version.version)
-                    mark.isFirstStart = !isSecondTry
-                    // A service comes up on a full disk as well.
-                    do throws(ReloadError) { try mark.set(in: directory.attempts) } catch {
-                        logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
-                    }
-                },
-                onDrained: { [workers] work in workers.run(work) })
-        }
-        register(target)
-        return target
-    }
-
-    /// Registers the service's own handler. It is called for the version it had before a restart; a first version the service
-    /// has already.
-    package func handler(
-        _ name: String, file: String?, _ handler: @escaping HandlerTarget.Prepare
-    ) -> HandlerTarget {
-        let kept = keptVersion(of: name) { (artifact, version) throws(ReloadError) in
-            try HandlerTarget(name: name, file: file, artifact: artifact, version: version, handler: handler)
-        }
-        let target = kept ?? HandlerTarget(name: name, file: file, handler: handler)
-        register(target)
-        return target
-    }
-
-    /// Registers a target; one of the same name takes its place.
-    package func register(_ target: any Target) {
-        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name))
-        state.withLock { $0.modules[target.name] = module }
-    }
-
-    /// The version a module had before a restart, if a request brought it there; else the registered file, and if that is
-    /// not good, the last copy of it that was.
-    private func comeUp<Made>(
-        _ name: String, file: String, _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
-    ) throws(ReloadError) -> Made {
-        if let made = keptVersion(of: name, make) { return made }
-        do throws(ReloadError) {
-            let artifact = try directory.stage(fileAt: file, module: name)
-            return try make(artifact, VersionReport(revision: 0, digest: artifact.digest))
-        } catch {
-            guard let made = keptVersion(of: name, ofRegisteredFile: true, make) else { throw error }
-            logger.error(
-                "registered file not good, its last copy is used", metadata: ["module": "\(name)", "reason": "\(error)"])
-            return made
-        }
-    }
-
-    /// The newest proven version whose copy still does.
-    private func keptVersion<Made>(
-        of name: String, ofRegisteredFile: Bool = false,
-        _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
-    ) -> Made? {
-        guard let restored = journal.restored(name), ofRegisteredFile || (restored.lastGood?.revision ?? 0) > 0 else {
-            return nil
-        }
-        for version in restored.kept.reversed() where (version.revision == 0) == ofRegisteredFile {
-            do throws(ReloadError) {
-                if let reason = version.digest.flatMap({ restored.quarantine.reason(for: $0) }) {
-                    throw ReloadError(.moduleQuarantined, reason)
-                }
-                return try make(try directory.adopt(version, module: name), version.report)
-            } catch {
-                logger.error(
-                    "kept version not good",
-                    metadata: ["module": "\(name)", "revision": "\(version.revision)", "reason": "\(error)"])
-            }
-        }
-        return nil
-    }
-
-    /// Answers what an earlier process could not answer, and sends again what the broker did not confirm to it. Called once,
-    /// when every module is registered.
-    package func start() {
-        for report in journal.unconfirmed {
-            outlets.report(
-                Outgoing(
-                    id: report.id, report: report.report, replyTo: report.replyTo, correlationID: report.correlationID)
-            ) { [journal] in journal.confirmed(report.id) }
-        }
-        for (mark, mayTryAgain) in left where !mayTryAgain {
-            guard mark.request != nil else { continue }
-            let error = mark.error
-            let module =
-                state.withLock { $0.modules[mark.module] }?.report(error.state, error: error)
-                ?? ModuleReport(
-                    name: mark.module, kind: .plugin, state: error.state, code: error.code, message: error.message)
-            let ticket = Ticket(
-                id: mark.request, replyTo: mark.replyTo, correlationID: mark.correlationID, acknowledge: {})
-            _ = state.withLock { state in mark.request.map { state.answers.arrive($0) {} } }
-            answer(
-                ticket,
-                Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
-        }
-        journal.write(records)
-    }
-
-    private func records() -> [String: JournalRecord.Module] {
-        state.withLock { $0.modules }.mapValues(\.record)
     }
 
     // MARK: Receiving
@@ -287,7 +181,8 @@ package final class Reloader: Sendable {
                 "modules": "\(request.modules.map(\.name).joined(separator: ",").excerpt)",
             ])
         let job = ReloadJob(
-            request: request, ticket: ticket, arrival: state.withLock { state in
+            request: request, ticket: ticket,
+            arrival: state.withLock { state in
                 state.arrivals += 1
                 return state.arrivals
             }, bytes: envelope.body.count, of: waiting)
@@ -443,199 +338,6 @@ package final class Reloader: Sendable {
         guard settings.artifactRoots.isEmpty else { return ArtifactRoots(settings.artifactRoots) }
         let files = state.withLock { $0.modules.values.compactMap(\.target.registeredFile) }
         return ArtifactRoots(files.sorted().map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
-    }
-
-    // MARK: Answering
-
-    /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
-    private struct Answering {
-        var waiting: [Answer] = []
-        var isUnderWay = false
-        /// What may be acknowledged when the journal can be written again.
-        var unsaved: [@Sendable () -> Void] = []
-    }
-
-    private struct Answer {
-        var ticket: Ticket
-        var outcome: Attempt.Outcome
-        var superseded: [Ticket]
-        var deadLetter: (envelope: Envelope, error: ReloadError)?
-
-        var tickets: [Ticket] { [ticket] + superseded }
-    }
-
-    private func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
-        log(job, outcome)
-        let older = outcome.state.isSuccess || job.folded.isEmpty ? job.olderTickets : []
-        // Whoever waits at a queue of its own gets a report of its own.
-        let own = older.filter { $0.replyTo != nil }
-        answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
-        for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
-        if outcome.state == .applied { announce(.online) }
-    }
-
-    private func answerSuperseded(_ tickets: [Ticket]) {
-        var tickets = tickets
-        for ticket in tickets where ticket.replyTo != nil { answer(ticket, Attempt.Outcome(state: .superseded)) }
-        tickets.removeAll { $0.replyTo != nil }
-        // The last one with an id speaks for the others.
-        guard let index = tickets.lastIndex(where: { $0.id != nil }) ?? tickets.indices.last else { return }
-        let speaker = tickets.remove(at: index)
-        answer(speaker, Attempt.Outcome(state: .superseded), superseded: tickets)
-    }
-
-    private func answer(
-        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [],
-        deadLetter: (envelope: Envelope, error: ReloadError)? = nil
-    ) {
-        Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
-            .increment()
-        if !superseded.isEmpty {
-            Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
-                .increment(by: superseded.count)
-        }
-        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, deadLetter: deadLetter)
-        let isFirst = answering.withLock { answering in
-            answering.waiting.append(answer)
-            defer { answering.isUnderWay = true }
-            return !answering.isUnderWay
-        }
-        guard isFirst else { return }
-        while let answers = takeAnswers() { send(answers) }
-    }
-
-    private func takeAnswers() -> [Answer]? {
-        answering.withLock { answering in
-            guard !answering.waiting.isEmpty else {
-                answering.isUnderWay = false
-                return nil
-            }
-            defer { answering.waiting = [] }
-            return answering.waiting
-        }
-    }
-
-    /// First the journal, then the report, then the acknowledgement.
-    private func send(_ answers: [Answer]) {
-        var outgoing: [(Outgoing, Answer)] = []
-        for answer in answers {
-            let outcome = answer.outcome
-            var report = report(
-                for: answer.ticket.id, outcome.state, code: outcome.code, message: outcome.message,
-                modules: outcome.modules)
-            let ids = answer.superseded.compactMap(\.id)
-            if !ids.isEmpty { report.superseded = ids }
-            let message = Outgoing(
-                report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
-            outgoing.append((message, answer))
-            journal.add(
-                answered: answer.tickets.compactMap(\.id),
-                report: JournalRecord.PendingReport(
-                    id: message.id, report: report, replyTo: message.replyTo, correlationID: message.correlationID))
-            for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
-        }
-        let isSaved = journal.write(records)
-        FaultPoint.reached(.journaled)
-        for (message, answer) in outgoing {
-            outlets.report(message) { [self] in
-                FaultPoint.reached(.reported)
-                journal.confirmed(message.id)
-                if let (envelope, error) = answer.deadLetter {
-                    outlets.deadLetter(envelope, error) { [self] in acknowledge(answer.tickets, isSaved) }
-                } else {
-                    acknowledge(answer.tickets, isSaved)
-                }
-            }
-        }
-        if isSaved { acknowledgeUnsaved() }
-    }
-
-    private func acknowledge(_ tickets: [Ticket], _ isSaved: Bool) {
-        let acknowledgements = state.withLock { state in
-            tickets.flatMap { ticket in ticket.id.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
-        }
-        if isSaved {
-            for acknowledge in acknowledgements { acknowledge() }
-            FaultPoint.reached(.acknowledged)
-        } else {
-            answering.withLock { $0.unsaved += acknowledgements }
-        }
-    }
-
-    private func acknowledgeUnsaved() {
-        let acknowledgements = answering.withLock { answering in
-            defer { answering.unsaved = [] }
-            return answering.unsaved
-        }
-        for acknowledge in acknowledgements { acknowledge() }
-    }
-
-    private func log(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
-        var metadata: Logger.Metadata = [
-            "request": "\(job.ticket.id ?? "")", "operation": "\(job.request.operation.rawValue)",
-            "modules": "\(job.request.modules.map(\.name).joined(separator: ",").excerpt)",
-            "state": "\(outcome.state.rawValue)",
-        ]
-        if job.foldCount > 0 { metadata["superseded"] = "\(job.foldCount)" }
-        if outcome.code != .ok {
-            metadata["code"] = "\(outcome.code)"
-            metadata["reason"] = "\(outcome.message)"
-        }
-        switch outcome.state {
-        case .failed, .rolledBack: logger.error("reload failed", metadata: metadata)
-        case .refused: logger.warning("reload refused", metadata: metadata)
-        default: logger.info("reload request answered", metadata: metadata)
-        }
-    }
-
-    // MARK: Reporting
-
-    /// Reports the whole inventory under `online` or `offline`. One `online` report is on its way at a time; when the broker is
-    /// away, the next one goes out when it is back.
-    package func announce(_ presence: ReportState, message: String = "") {
-        if presence == .online {
-            let mayGo = state.withLock { state in
-                state.isAnnouncementDue = state.isAnnouncing
-                defer { state.isAnnouncing = true }
-                return !state.isAnnouncing
-            }
-            guard mayGo else { return }
-        }
-        let outgoing = Outgoing(
-            report: report(for: nil, presence, message: message, modules: inventory()), replyTo: nil, correlationID: nil)
-        outlets.report(outgoing) { [self] in
-            guard presence == .online else { return }
-            let isDue = state.withLock { state in
-                defer { state.isAnnouncementDue = false }
-                state.isAnnouncing = false
-                return state.isAnnouncementDue
-            }
-            if isDue { announce(.online) }
-        }
-    }
-
-    /// Writes what has changed since the last answer: the place in the stream, above all.
-    package func save() {
-        if journal.write(records) { acknowledgeUnsaved() }
-    }
-
-    private func inventory() -> [ModuleReport] {
-        state.withLock { Array($0.modules.values) }
-            .map { $0.report(.online) }
-            .sorted { $0.name < $1.name }
-    }
-
-    private func report(
-        for request: String?, _ reportState: ReportState, code: ReloadCode = .ok, message: String = "",
-        modules: [ModuleReport]
-    ) -> Report {
-        let sequence = state.withLock { state in
-            state.sequence += 1
-            return state.sequence
-        }
-        return Report(
-            request: request, service: settings.service, instance: settings.instance, sequence: sequence,
-            state: reportState, code: code, message: message, modules: modules, at: now())
     }
 
     /// Takes no more requests and waits for the attempts under way, at most for `grace`. What waits in line is neither

@@ -33,7 +33,8 @@ struct AttemptMark: Codable, Sendable {
         self.correlationID = correlationID
     }
 
-    private static let currentBoot = (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)) ?? ""
+    private static let currentBoot =
+        (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)) ?? ""
 
     private static func path(_ module: String, in folder: String) -> String {
         "\(folder)/\(module.fileName)-\(Digest.of(Array(module.utf8)).suffix(8))"

@@ -112,7 +112,7 @@ package final class Journal: Sendable {
         let marks = AttemptMark.left(in: directory.attempts).map { (mark: $0, mayTryAgain: $0.isFirstStart) }
         for (mark, mayTryAgain) in marks {
             logger.error(
-                mayTryAgain ? "the service died while a plugin was loaded, which is tried once more" : "plugin quarantined",
+                mayTryAgain ? "the service died while a plugin was loaded, it is tried again" : "plugin quarantined",
                 metadata: ["module": "\(mark.module)", "reason": "\(mark.error)"])
             guard !mayTryAgain else { continue }
             state.withLock { state in

@@ -22,7 +22,8 @@ package final class PluginTarget: Target {
     /// Loads the first version; throws what is wrong with it.
     package init(
         name: String, file: String, artifact: StagedArtifact, version: VersionReport, settings: Settings,
-        willOpen: () throws(ReloadError) -> Void, onDrained: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        willOpen: () throws(ReloadError) -> Void,
+        onDrained: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file

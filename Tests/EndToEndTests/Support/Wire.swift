@@ -97,7 +97,7 @@ struct Wire: Sendable {
         after start: @escaping @Sendable () async throws -> Void
     ) async throws -> Value {
         let (isBound, bound) = AsyncStream.makeStream(of: Void.self)
-        async let value = perform(finally: { bound.finish() }) { connection in
+        async let value = perform(ending: bound) { connection in
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
             try connection.bind(queue: queue.name, to: source.exchange, routingKey: source.key)
             _ = try connection.consume(queue.name, noAcknowledge: true)
@@ -129,11 +129,12 @@ struct Wire: Sendable {
     /// Runs `body` with a connection on a thread of its own.
     @discardableResult
     private func perform<Value: Sendable>(
-        finally: @escaping @Sendable () -> Void = {}, _ body: @escaping @Sendable (inout Connection) throws -> Value
+        ending stream: AsyncStream<Void>.Continuation? = nil,
+        _ body: @escaping @Sendable (inout Connection) throws -> Value
     ) async throws -> Value {
         let url = broker.url
         return try await onThread {
-            defer { finally() }
+            defer { stream?.finish() }
             var connection = try Connection.open(
                 ConnectionSettings(url: try BrokerURL(url), name: "test", bodyLimit: 64 << 20))
             try topology.declare(on: &connection)

@@ -71,7 +71,8 @@ final class Scene: Sendable {
 
     /// Files of the state directory.
     func files(in name: String = "") throws -> [String] {
-        try FileManager.default.contentsOfDirectory(atPath: folder.appendingPathComponent("state/\(name)").path).sorted()
+        try FileManager.default.contentsOfDirectory(atPath: folder.appendingPathComponent("state/\(name)").path)
+            .sorted()
     }
 
     /// A file under the artifact root.

@@ -1,0 +1,182 @@
+internal import Foundation
+internal import Logging
+internal import Metrics
+internal import Synchronization
+
+/// The way of an outcome: journal, report, acknowledgement.
+extension Reloader {
+    /// Answers a request and those it took the place of.
+    func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
+        log(job, outcome)
+        let older = outcome.state.isSuccess || job.folded.isEmpty ? job.olderTickets : []
+        // Whoever waits at a queue of its own gets a report of its own.
+        let own = older.filter { $0.replyTo != nil }
+        answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
+        for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
+        if outcome.state == .applied { announce(.online) }
+    }
+
+    /// Answers requests that others took the place of.
+    func answerSuperseded(_ tickets: [Ticket]) {
+        var tickets = tickets
+        for ticket in tickets where ticket.replyTo != nil { answer(ticket, Attempt.Outcome(state: .superseded)) }
+        tickets.removeAll { $0.replyTo != nil }
+        // The last one with an id speaks for the others.
+        guard let index = tickets.lastIndex(where: { $0.id != nil }) ?? tickets.indices.last else { return }
+        let speaker = tickets.remove(at: index)
+        answer(speaker, Attempt.Outcome(state: .superseded), superseded: tickets)
+    }
+
+    func answer(
+        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [],
+        deadLetter: (envelope: Envelope, error: ReloadError)? = nil
+    ) {
+        Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
+            .increment()
+        if !superseded.isEmpty {
+            Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
+                .increment(by: superseded.count)
+        }
+        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, deadLetter: deadLetter)
+        let isFirst = answering.withLock { answering in
+            answering.waiting.append(answer)
+            defer { answering.isUnderWay = true }
+            return !answering.isUnderWay
+        }
+        guard isFirst else { return }
+        while let answers = takeAnswers() { send(answers) }
+    }
+
+    private func takeAnswers() -> [Answer]? {
+        answering.withLock { answering in
+            guard !answering.waiting.isEmpty else {
+                answering.isUnderWay = false
+                return nil
+            }
+            defer { answering.waiting = [] }
+            return answering.waiting
+        }
+    }
+
+    /// First the journal, then the report, then the acknowledgement.
+    private func send(_ answers: [Answer]) {
+        var outgoing: [(Outgoing, Answer)] = []
+        for answer in answers {
+            let outcome = answer.outcome
+            var report = report(
+                for: answer.ticket.id, outcome.state, code: outcome.code, message: outcome.message,
+                modules: outcome.modules)
+            let ids = answer.superseded.compactMap(\.id)
+            if !ids.isEmpty { report.superseded = ids }
+            let message = Outgoing(
+                report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
+            outgoing.append((message, answer))
+            journal.add(
+                answered: answer.tickets.compactMap(\.id),
+                report: JournalRecord.PendingReport(
+                    id: message.id, report: report, replyTo: message.replyTo, correlationID: message.correlationID))
+            for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
+        }
+        let isSaved = journal.write(records)
+        FaultPoint.reached(.journaled)
+        for (message, answer) in outgoing {
+            outlets.report(message) { [self] in
+                FaultPoint.reached(.reported)
+                journal.confirmed(message.id)
+                if let (envelope, error) = answer.deadLetter {
+                    outlets.deadLetter(envelope, error) { [self] in acknowledge(answer.tickets, isSaved) }
+                } else {
+                    acknowledge(answer.tickets, isSaved)
+                }
+            }
+        }
+        if isSaved { acknowledgeUnsaved() }
+    }
+
+    private func acknowledge(_ tickets: [Ticket], _ isSaved: Bool) {
+        let acknowledgements = state.withLock { state in
+            tickets.flatMap { ticket in ticket.id.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
+        }
+        if isSaved {
+            for acknowledge in acknowledgements { acknowledge() }
+            FaultPoint.reached(.acknowledged)
+        } else {
+            answering.withLock { $0.unsaved += acknowledgements }
+        }
+    }
+
+    private func acknowledgeUnsaved() {
+        let acknowledgements = answering.withLock { answering in
+            defer { answering.unsaved = [] }
+            return answering.unsaved
+        }
+        for acknowledge in acknowledgements { acknowledge() }
+    }
+
+    private func log(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
+        var metadata: Logger.Metadata = [
+            "request": "\(job.ticket.id ?? "")", "operation": "\(job.request.operation.rawValue)",
+            "modules": "\(job.request.modules.map(\.name).joined(separator: ",").excerpt)",
+            "state": "\(outcome.state.rawValue)",
+        ]
+        if job.foldCount > 0 { metadata["superseded"] = "\(job.foldCount)" }
+        if outcome.code != .ok {
+            metadata["code"] = "\(outcome.code)"
+            metadata["reason"] = "\(outcome.message)"
+        }
+        switch outcome.state {
+        case .failed, .rolledBack: logger.error("reload failed", metadata: metadata)
+        case .refused: logger.warning("reload refused", metadata: metadata)
+        default: logger.info("reload request answered", metadata: metadata)
+        }
+    }
+
+    /// Reports the whole inventory under `online` or `offline`. One `online` report is on its way at a time; when the broker is
+    /// away, the next one goes out when it is back.
+    package func announce(_ presence: ReportState, message: String = "") {
+        if presence == .online {
+            let mayGo = state.withLock { state in
+                state.isAnnouncementDue = state.isAnnouncing
+                defer { state.isAnnouncing = true }
+                return !state.isAnnouncing
+            }
+            guard mayGo else { return }
+        }
+        let outgoing = Outgoing(
+            report: report(for: nil, presence, message: message, modules: inventory()), replyTo: nil, correlationID: nil
+        )
+        outlets.report(outgoing) { [self] in
+            guard presence == .online else { return }
+            let isDue = state.withLock { state in
+                defer { state.isAnnouncementDue = false }
+                state.isAnnouncing = false
+                return state.isAnnouncementDue
+            }
+            if isDue { announce(.online) }
+        }
+    }
+
+    /// Writes what has changed since the last answer: the place in the stream, above all.
+    package func save() {
+        if journal.write(records) { acknowledgeUnsaved() }
+    }
+
+    func inventory() -> [ModuleReport] {
+        state.withLock { Array($0.modules.values) }
+            .map { $0.report(.online) }
+            .sorted { $0.name < $1.name }
+    }
+
+    private func report(
+        for request: String?, _ reportState: ReportState, code: ReloadCode = .ok, message: String = "",
+        modules: [ModuleReport]
+    ) -> Report {
+        let sequence = state.withLock { state in
+            state.sequence += 1
+            return state.sequence
+        }
+        return Report(
+            request: request, service: settings.service, instance: settings.instance, sequence: sequence,
+            state: reportState, code: code, message: message, modules: modules, at: now())
+    }
+}

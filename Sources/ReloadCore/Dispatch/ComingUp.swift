@@ -1,0 +1,132 @@
+internal import Foundation
+internal import Logging
+internal import Synchronization
+
+/// What an instance begins with: the modules it has, and what an earlier process left.
+extension Reloader {
+    /// Registers a config and decodes the version it comes up with.
+    package func config<Value: Sendable & Decodable>(
+        _ name: String, file: String, validate: @escaping @Sendable (Value) throws -> Void
+    ) throws(ReloadError) -> ConfigTarget<Value> {
+        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
+            try ConfigTarget(name: name, file: file, artifact: artifact, version: version, validate: validate)
+        }
+        register(target)
+        return target
+    }
+
+    /// Registers a plugin and loads the version it comes up with.
+    package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
+        defer { AttemptMark.clear(name, in: directory.attempts) }
+        let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
+            let isSecondTry = left.contains {
+                $0.mayTryAgain && $0.mark.module == name && $0.mark.digest == artifact.digest
+            }
+            return try PluginTarget(
+                name: name, file: file, artifact: artifact, version: version, settings: settings.plugins,
+                willOpen: { () throws(ReloadError) in
+                    var mark = AttemptMark(
+                        module: name, digest: artifact.digest, revision: version.revision, version: version.version)
+                    mark.isFirstStart = !isSecondTry
+                    // A service comes up on a full disk as well.
+                    do throws(ReloadError) { try mark.set(in: directory.attempts) } catch {
+                        logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
+                    }
+                },
+                onDrained: { [workers] work in workers.run(work) })
+        }
+        register(target)
+        return target
+    }
+
+    /// Registers the service's own handler. It is called for the version it had before a restart; a first version the service
+    /// has already.
+    package func handler(
+        _ name: String, file: String?, _ handler: @escaping HandlerTarget.Prepare
+    ) -> HandlerTarget {
+        let kept = keptVersion(of: name) { (artifact, version) throws(ReloadError) in
+            try HandlerTarget(name: name, file: file, artifact: artifact, version: version, handler: handler)
+        }
+        let target = kept ?? HandlerTarget(name: name, file: file, handler: handler)
+        register(target)
+        return target
+    }
+
+    /// Registers a target; one of the same name takes its place.
+    package func register(_ target: any Target) {
+        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name))
+        state.withLock { $0.modules[target.name] = module }
+    }
+
+    /// The version a module had before a restart, if a request brought it there; else the registered file, and if that is
+    /// not good, the last copy of it that was.
+    private func comeUp<Made>(
+        _ name: String, file: String, _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
+    ) throws(ReloadError) -> Made {
+        if let made = keptVersion(of: name, make) { return made }
+        do throws(ReloadError) {
+            let artifact = try directory.stage(fileAt: file, module: name)
+            return try make(artifact, VersionReport(revision: 0, digest: artifact.digest))
+        } catch {
+            guard let made = keptVersion(of: name, ofRegisteredFile: true, make) else { throw error }
+            logger.error(
+                "registered file not good, its last copy is used",
+                metadata: ["module": "\(name)", "reason": "\(error)"])
+            return made
+        }
+    }
+
+    /// The newest proven version whose copy still does.
+    private func keptVersion<Made>(
+        of name: String, ofRegisteredFile: Bool = false,
+        _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
+    ) -> Made? {
+        guard let restored = journal.restored(name), ofRegisteredFile || (restored.lastGood?.revision ?? 0) > 0 else {
+            return nil
+        }
+        for version in restored.kept.reversed() where (version.revision == 0) == ofRegisteredFile {
+            do throws(ReloadError) {
+                if let reason = version.digest.flatMap({ restored.quarantine.reason(for: $0) }) {
+                    throw ReloadError(.moduleQuarantined, reason)
+                }
+                return try make(try directory.adopt(version, module: name), version.report)
+            } catch {
+                logger.error(
+                    "kept version not good",
+                    metadata: ["module": "\(name)", "revision": "\(version.revision)", "reason": "\(error)"])
+            }
+        }
+        return nil
+    }
+
+    /// Answers what an earlier process could not answer, and sends again what the broker did not confirm to it. Called once,
+    /// when every module is registered.
+    package func start() {
+        for report in journal.unconfirmed {
+            outlets.report(
+                Outgoing(
+                    id: report.id, report: report.report, replyTo: report.replyTo, correlationID: report.correlationID)
+            ) { [journal] in journal.confirmed(report.id) }
+        }
+        for (mark, mayTryAgain) in left where !mayTryAgain {
+            guard mark.request != nil else { continue }
+            let error = mark.error
+            let module =
+                state.withLock { $0.modules[mark.module] }?.report(error.state, error: error)
+                ?? ModuleReport(
+                    name: mark.module, kind: .plugin, state: error.state, code: error.code, message: error.message)
+            let ticket = Ticket(
+                id: mark.request, replyTo: mark.replyTo, correlationID: mark.correlationID, acknowledge: {})
+            _ = state.withLock { state in mark.request.map { state.answers.arrive($0) {} } }
+            answer(
+                ticket,
+                Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
+        }
+        journal.write(records)
+    }
+
+    /// What the journal is to say of the registered modules.
+    func records() -> [String: JournalRecord.Module] {
+        state.withLock { $0.modules }.mapValues(\.record)
+    }
+}
