@@ -100,7 +100,7 @@ public final class ReloadAgent: Service {
             if isNew, reloader.journal.queue == name {
                 let message = "the queue \(name) had expired: what was published while this instance was away is lost"
                 logger.warning("\(message)")
-                reloader.announce(.online, message: message)
+                reloader.announce(.online, note: message)
             }
             reloader.journal.queue = name
         }
@@ -142,7 +142,10 @@ public final class ReloadAgent: Service {
         }
     }
 
-    deinit { stop() }
+    deinit {
+        stop()
+        reloader.close()
+    }
 
     // MARK: Registering
 

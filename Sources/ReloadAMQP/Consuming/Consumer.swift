@@ -120,14 +120,15 @@ struct ConsumerLoop: ConnectionUser {
                 case .first: "first"
                 case .offset(let offset): .integer(offset)
                 }
-            handlers.isReadingBacklog(true)
-            backlog = Backlog(
-                probe: try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"]))
+            let probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
             _ = try connection.consume(topology.journal, arguments: ["x-stream-offset": start])
+            backlog = Backlog(probe: probe)
+            handlers.isReadingBacklog(true)
         case .queue(let name, let expiry):
-            left = min(try declare(name, expiry, on: &connection), prefetch)
-            if left > 0 { handlers.isReadingBacklog(true) }
+            let count = try declare(name, expiry, on: &connection)
             _ = try connection.consume(name, exclusive: true)
+            left = min(count, prefetch)
+            if left > 0 { handlers.isReadingBacklog(true) }
         case .ephemeral:
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
             try connection.bind(queue: queue.name, to: topology.controlExchange)

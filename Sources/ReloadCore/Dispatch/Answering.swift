@@ -133,15 +133,20 @@ extension Reloader {
 
     /// Reports the whole inventory under `online` or `offline`. One `online` report is on its way at a time; when the broker is
     /// away, the next one goes out when it is back.
-    package func announce(_ presence: ReportState, message: String = "") {
-        if presence == .online {
-            let mayGo = state.withLock { state in
+    ///
+    /// - Parameter note: what people should know besides.
+    package func announce(_ presence: ReportState, note: String = "") {
+        let message = state.withLock { state -> String? in
+            if !note.isEmpty { state.note = note }
+            if presence == .online {
                 state.isAnnouncementDue = state.isAnnouncing
-                defer { state.isAnnouncing = true }
-                return !state.isAnnouncing
+                guard !state.isAnnouncing else { return nil }
+                state.isAnnouncing = true
             }
-            guard mayGo else { return }
+            defer { state.note = "" }
+            return state.note
         }
+        guard let message else { return }
         let outgoing = Outgoing(
             report: report(for: nil, presence, message: message, modules: inventory()), replyTo: nil, correlationID: nil
         )

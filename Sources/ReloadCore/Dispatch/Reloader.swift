@@ -69,6 +69,8 @@ package final class Reloader: Sendable {
         /// An `online` report is on its way; another one is due after it.
         var isAnnouncing = false
         var isAnnouncementDue = false
+        /// What the next one is to say besides.
+        var note = ""
     }
 
     /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
