@@ -52,7 +52,7 @@ struct CrawlCommand: ParsableCommand {
     @Option(help: "The broker's URL.")
     var broker: String?
 
-    @Option(help: "How reload messages come: stream or ephemeral.")
+    @Option(help: "How reload messages come: stream, queue or ephemeral.")
     var delivery = Delivery.stream
 
     @Option(help: "Where the agent keeps its journal.")
@@ -69,6 +69,7 @@ struct CrawlCommand: ParsableCommand {
 
     enum Delivery: String, ExpressibleByArgument, CaseIterable {
         case stream
+        case queue
         case ephemeral
     }
 
@@ -90,7 +91,12 @@ struct CrawlCommand: ParsableCommand {
         var settings = ReloadAgent.Settings(service: service)
         settings.instance = instance
         if let broker { settings.broker = broker }
-        settings.delivery = delivery == .stream ? .stream : .ephemeral
+        settings.delivery =
+            switch delivery {
+            case .stream: .stream
+            case .queue: .queue
+            case .ephemeral: .ephemeral
+            }
         settings.stateDirectory = stateDir
         let agent = try ReloadAgent(settings)
         let rules = try saying("crawler.rules") {
