@@ -173,11 +173,11 @@ import Testing
 
 /// A process that died while a plugin was loaded into it leaves a mark.
 @Suite struct CrashedHostTests {
-    private func mark(_ scene: Scene, _ digest: String, isFirstStart: Bool = false) throws {
+    private func mark(_ scene: Scene, _ digest: String, mayTryAgain: Bool = false) throws {
         var mark = AttemptMark(
-            module: "parser", digest: digest, revision: 2, version: nil, request: isFirstStart ? nil : "fatal",
-            correlationID: isFirstStart ? nil : "fatal")
-        mark.isFirstStart = isFirstStart
+            module: "parser", digest: digest, revision: 2, version: nil, request: mayTryAgain ? nil : "fatal",
+            correlationID: mayTryAgain ? nil : "fatal")
+        mark.mayTryAgain = mayTryAgain
         try mark.set(in: scene.folder.appendingPathComponent("state/attempts").path)
     }
 
@@ -237,13 +237,13 @@ import Testing
         #expect(try await first.report(for: "new").state == .applied)
         first.kill()
         let digest = Digest.of([UInt8](try Data(contentsOf: URL(fileURLWithPath: new))))
-        try mark(first, digest, isFirstStart: true)
+        try mark(first, digest, mayTryAgain: true)
         let second = try Scene(in: first.folder)
         #expect(try second.reloader.plugin("parser", file: old).running.report.version == "2.0.0")
         second.kill()
         // And a second death at a start.
         var again = AttemptMark(module: "parser", digest: digest, revision: 2, version: nil)
-        again.isFirstStart = false
+        again.mayTryAgain = false
         try again.set(in: first.folder.appendingPathComponent("state/attempts").path)
         let third = try Scene(in: first.folder)
         #expect(try third.reloader.plugin("parser", file: old).running.report.version == "1.0.0")

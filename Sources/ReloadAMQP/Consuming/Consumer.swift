@@ -90,10 +90,10 @@ struct ConsumerLoop: ConnectionUser {
     /// broker close the channel.
     private var epoch: UInt64 = 0
     private var outstanding: Set<UInt64> = []
-    /// Stream only: what is read until the end is found.
+    /// What is read until its end is found.
     private var backlog: Backlog?
-    /// Queue only: how many of the messages that were there have not come yet.
-    private var left = 0
+    /// Consumer tag of the backlog's probe. Messages for it may come until after it has ended.
+    private var probe: String?
 
     init(
         topology: Topology, delivery: DeliveryMode, position: StreamPosition, prefetch: Int, mailbox: Mailbox<Command>,
@@ -111,7 +111,7 @@ struct ConsumerLoop: ConnectionUser {
     mutating func connected(_ connection: inout Connection) throws(BrokerError) {
         epoch += 1
         outstanding = []
-        left = 0
+        probe = nil
         try connection.qos(prefetch: prefetch)
         switch delivery {
         case .stream:
@@ -120,15 +120,17 @@ struct ConsumerLoop: ConnectionUser {
                 case .first: "first"
                 case .offset(let offset): .integer(offset)
                 }
-            let probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
+            probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
             _ = try connection.consume(topology.journal, arguments: ["x-stream-offset": start])
-            backlog = Backlog(probe: probe)
+            backlog = Backlog()
             handlers.isReadingBacklog(true)
         case .queue(let name, let expiry):
             let count = try declare(name, expiry, on: &connection)
             _ = try connection.consume(name, exclusive: true)
-            left = min(count, prefetch)
-            if left > 0 { handlers.isReadingBacklog(true) }
+            if count > 0 {
+                backlog = Backlog(count: min(count, prefetch), at: .now)
+                handlers.isReadingBacklog(true)
+            }
         case .ephemeral:
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
             try connection.bind(queue: queue.name, to: topology.controlExchange)
@@ -137,10 +139,11 @@ struct ConsumerLoop: ConnectionUser {
         handlers.connected()
     }
 
-    /// Makes the queue where it is missing; returns how many messages wait in it.
+    /// Makes the queue where it is missing, and sees that it gets requests; returns how many messages wait in it.
     private func declare(_ name: String, _ expiry: Int64, on connection: inout Connection) throws(BrokerError) -> Int {
         do throws(BrokerError) {
             let queue = try connection.declareQueue(name, passive: true)
+            try connection.bind(queue: name, to: topology.controlExchange)
             handlers.hasQueue(name, false)
             return queue.messageCount
         } catch {
@@ -170,19 +173,15 @@ struct ConsumerLoop: ConnectionUser {
     private mutating func deliver(_ message: Delivery, on connection: inout Connection) throws(BrokerError) {
         guard delivery == .stream else {
             outstanding.insert(message.tag)
-            handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), nil)
-            if left > 0 {
-                left -= 1
-                if left == 0 { handlers.isReadingBacklog(false) }
-            }
-            return
+            backlog?.arrived(at: .now)
+            return handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), nil)
         }
         guard let offset = message.streamOffset else {
             throw BrokerError(
                 .protocolViolation, "\(topology.journal) is no stream: a message has no x-stream-offset",
                 operation: "basic.deliver")
         }
-        if let probe = backlog?.probe, message.consumerTag == probe {
+        if message.consumerTag == probe {
             let isBeforeStart = position.isBeyond(offset)
             backlog?.probeArrived(offset, isBeforeStart: isBeforeStart, at: .now)
             return try connection.acknowledge(message.tag)
@@ -222,10 +221,8 @@ struct ConsumerLoop: ConnectionUser {
             case (.reject, _): try connection.reject(receipt.tag)
             }
         }
-        if delivery == .stream {
-            try readAhead(on: &connection)
-            try lookForTheEnd(on: &connection)
-        }
+        if delivery == .stream { try readAhead(on: &connection) }
+        try lookForTheEnd(on: &connection)
         return !commands.isEmpty
     }
 
@@ -241,9 +238,9 @@ struct ConsumerLoop: ConnectionUser {
         guard let backlog else { return }
         if let ends = backlog.ends, ends <= .now {
             self.backlog = nil
-            try connection.cancel(consumerTag: backlog.probe)
+            if let probe { try connection.cancel(consumerTag: probe) }
             handlers.isReadingBacklog(false)
-        } else if let anew = backlog.wasMadeAnew, anew <= .now {
+        } else if let limit = backlog.suspectUntil, limit <= .now {
             guard !backlog.isConfirmed else {
                 throw streamWasMadeAnew("it ends before the offset that was asked for")
             }
@@ -258,16 +255,15 @@ struct ConsumerLoop: ConnectionUser {
 
     mutating func disconnected(by error: BrokerError) {
         // What was read so far need not wait until the broker is back.
-        if backlog != nil || left > 0 { handlers.isReadingBacklog(false) }
+        if backlog != nil { handlers.isReadingBacklog(false) }
         backlog = nil
-        left = 0
     }
 
     /// Acknowledgements wait only until the next turn of the loop, so there is nothing to wait for.
     var isIdle: Bool { true }
 
     var pause: Duration? {
-        (backlog?.ends ?? backlog?.wasMadeAnew).map { max(.milliseconds(1), ContinuousClock.now.duration(to: $0)) }
+        (backlog?.ends ?? backlog?.suspectUntil).map { max(.milliseconds(1), ContinuousClock.now.duration(to: $0)) }
     }
 
     mutating func finished() {}

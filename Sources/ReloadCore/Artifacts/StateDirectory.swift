@@ -12,7 +12,7 @@ package final class StateDirectory: Sendable {
     package let path: String
     /// Largest artifact in bytes.
     package let artifactLimit: Int
-    /// A folder that can be read and not written, in whose place this one stands until the process ends.
+    /// A folder that can be read and not written, in whose place this one stands until the machine is started again.
     package let insteadOf: String?
     private let state: Mutex<State>
 
@@ -35,10 +35,17 @@ package final class StateDirectory: Sendable {
         try self.init(path: path, insteadOf: nil, artifactLimit: artifactLimit)
     }
 
-    /// A folder that lasts as long as the process, for one that cannot be written. What that one holds is read.
+    /// A folder for temporary files in the place of one that cannot be written. What that one holds is read as well.
     package static func temporary(insteadOf path: String, artifactLimit: Int) throws(ReloadError) -> StateDirectory {
-        try StateDirectory(
-            path: NSTemporaryDirectory() + "/reload-agent-\(UUID().uuidString)", insteadOf: path,
+        let digest = Digest.of(Array(URL(fileURLWithPath: path).standardizedFileURL.path.utf8))
+        let place = "\(NSTemporaryDirectory())/reload-agent-\(geteuid())-\(digest.suffix(16))"
+        // Anybody may have made a folder of that name.
+        var information = stat()
+        let isOurs =
+            unsafe lstat(place, &information) != 0
+            || information.st_mode & (S_IFMT | 0o077) == S_IFDIR && information.st_uid == geteuid()
+        return try StateDirectory(
+            path: isOurs ? place : "\(NSTemporaryDirectory())/reload-agent-\(UUID().uuidString)", insteadOf: path,
             artifactLimit: artifactLimit)
     }
 
@@ -74,10 +81,6 @@ package final class StateDirectory: Sendable {
         state = Mutex(State(lock: lock, last: numbers.max() ?? 0))
     }
 
-    deinit {
-        if insteadOf != nil { try? FileManager.default.removeItem(atPath: path) }
-    }
-
     /// Takes the lock. A process that has just died, or one that it forked a moment ago, may still hold it: so it is tried for
     /// a second.
     private static func acquire(_ descriptor: Int32) -> Bool {
@@ -90,9 +93,26 @@ package final class StateDirectory: Sendable {
         return false
     }
 
-    /// Gives the folder to whoever comes next; nothing in it is changed from here on.
+    /// Gives the folder to whoever comes next; nothing that was there is changed from here on. An attempt that is still under way
+    /// ends with the process because that was asked for, not because of its library: so no mark is left.
     package func close() {
-        state.withLock { $0.lock = nil }
+        state.withLock { state in
+            guard state.lock != nil else { return }
+            AttemptMark.clearAll(in: attempts)
+            state.lock = nil
+        }
+    }
+
+    /// Whether it is not closed.
+    var isOpen: Bool { state.withLock { $0.lock != nil } }
+
+    /// Makes the mark of an attempt; throws `state.not_saved`, and then the library must not be opened.
+    func set(_ mark: AttemptMark) throws(ReloadError) {
+        let result = state.withLock { state -> Result<Void, ReloadError> in
+            guard state.lock != nil else { return .failure(ReloadError(.stateNotSaved, "the agent has stopped")) }
+            return Result { () throws(ReloadError) in try mark.set(in: attempts) }
+        }
+        try result.get()
     }
 
     private static func names(in folder: String) -> [String] {
@@ -102,7 +122,8 @@ package final class StateDirectory: Sendable {
     /// The journal to write, and the one to read.
     var journal: (write: JournalFile, read: JournalFile) {
         let file = JournalFile(path: path + "/journal")
-        return (file, insteadOf.map { JournalFile(path: $0 + "/journal") } ?? file)
+        guard let insteadOf, unsafe access(file.path, F_OK) != 0 else { return (file, file) }
+        return (file, JournalFile(path: insteadOf + "/journal"))
     }
 
     /// Folder of the marks of attempts under way; see ``AttemptMark``.
@@ -191,7 +212,8 @@ package final class StateDirectory: Sendable {
         guard let name = version.artifact, let digest = version.digest, !name.contains("/") else {
             throw ReloadError(.artifactMissing, "no copy of revision \(version.revision) was kept")
         }
-        let source = "\(insteadOf ?? path)/artifacts/\(name)"
+        let isHere = unsafe insteadOf == nil || access("\(path)/artifacts/\(name)", F_OK) == 0
+        let source = "\(isHere ? path : insteadOf ?? path)/artifacts/\(name)"
         let bytes: [UInt8]
         do {
             bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: source)))
@@ -203,7 +225,7 @@ package final class StateDirectory: Sendable {
             throw ReloadError(.artifactDigestMismatch, "the copy \(source) has \(found), the journal names \(digest)")
         }
         let origin = version.origin ?? "inline"
-        guard insteadOf != nil else { return use(name, digest: digest, size: bytes.count, origin: origin) }
+        guard !isHere else { return use(name, digest: digest, size: bytes.count, origin: origin) }
         var rest: ArraySlice<UInt8>? = bytes[...]
         return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
             defer { rest = nil }
@@ -220,7 +242,8 @@ package final class StateDirectory: Sendable {
 
     /// Keeps the copies that the journal names when nobody in this process uses them, and removes those that it no longer names.
     func keep(_ names: Set<String>) {
-        let dropped = state.withLock { state in
+        let dropped = state.withLock { state -> Set<String> in
+            guard state.lock != nil else { return [] }
             defer { state.kept = names }
             return state.kept.subtracting(names).subtracting(state.inUse)
         }

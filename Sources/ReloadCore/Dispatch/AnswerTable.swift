@@ -18,7 +18,7 @@ struct AnswerTable {
     }
 
     private let capacity: Int
-    /// Requests that are not answered.
+    /// Messages that are not answered.
     private(set) var underWay = 0
     private var entries: [String: Entry] = [:]
     /// Ring of answered ids, oldest at `oldest`.
@@ -35,8 +35,12 @@ struct AnswerTable {
             entries[id] = .underWay([acknowledge])
             underWay += 1
             return .new
-        case .underWay(let waiting):
-            entries[id] = .underWay(waiting + [acknowledge])
+        case .underWay(var waiting):
+            // Taken out, so that the list is not copied.
+            entries[id] = nil
+            waiting.append(acknowledge)
+            entries[id] = .underWay(waiting)
+            underWay += 1
             return .underWay
         case .answered:
             return .answered
@@ -47,7 +51,7 @@ struct AnswerTable {
     mutating func answer(_ id: String) -> [Acknowledge] {
         guard case .underWay(let waiting) = entries[id] else { return [] }
         entries[id] = .answered
-        underWay -= 1
+        underWay -= waiting.count
         if answered.count < capacity {
             answered.append(id)
         } else {

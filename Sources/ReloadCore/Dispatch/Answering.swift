@@ -6,9 +6,11 @@ internal import Synchronization
 /// The way of an outcome: journal, report, acknowledgement.
 extension Reloader {
     /// Answers a request and those it took the place of.
-    func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome) {
+    ///
+    /// - Parameter isLast: none of those is tried instead.
+    func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome, isLast: Bool) {
         log(job, outcome)
-        let older = outcome.state.isSuccess || job.folded.isEmpty ? job.olderTickets : []
+        let older = isLast || job.folded.isEmpty ? job.olderTickets : []
         // Whoever waits at a queue of its own gets a report of its own.
         let own = older.filter { $0.replyTo != nil }
         answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
@@ -28,8 +30,7 @@ extension Reloader {
     }
 
     func answer(
-        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [],
-        deadLetter: (envelope: Envelope, error: ReloadError)? = nil
+        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = []
     ) {
         Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
             .increment()
@@ -37,7 +38,7 @@ extension Reloader {
             Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
                 .increment(by: superseded.count)
         }
-        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, deadLetter: deadLetter)
+        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded)
         let isFirst = answering.withLock { answering in
             answering.waiting.append(answer)
             defer { answering.isUnderWay = true }
@@ -83,21 +84,18 @@ extension Reloader {
             outlets.report(message) { [self] in
                 FaultPoint.reached(.reported)
                 journal.confirmed(message.id)
-                if let (envelope, error) = answer.deadLetter {
-                    outlets.deadLetter(envelope, error) { [self] in acknowledge(answer.tickets, isSaved) }
-                } else {
-                    acknowledge(answer.tickets, isSaved)
-                }
+                // On a stream the place in the journal is what counts.
+                acknowledge(answer.tickets, isSaved || answer.ticket.place != nil)
             }
         }
         if isSaved { acknowledgeUnsaved() }
     }
 
-    private func acknowledge(_ tickets: [Ticket], _ isSaved: Bool) {
+    private func acknowledge(_ tickets: [Ticket], _ mayGo: Bool) {
         let acknowledgements = state.withLock { state in
             tickets.flatMap { ticket in ticket.id.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
         }
-        if isSaved {
+        if mayGo {
             for acknowledge in acknowledgements { acknowledge() }
             FaultPoint.reached(.acknowledged)
         } else {

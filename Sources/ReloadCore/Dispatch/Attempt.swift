@@ -16,6 +16,8 @@ struct Attempt {
         var timings: Timings
         /// nil: nothing to do, the version runs already.
         var swap: (any PreparedSwap)?
+        /// Set when code of the candidate was loaded into this process.
+        var mark: AttemptMark?
     }
 
     /// What is to be loaded, and under which version.
@@ -38,7 +40,9 @@ struct Attempt {
         for wanted in request.modules {
             var timings = Timings()
             do throws(ReloadError) {
-                candidates.append(try prepare(wanted, &timings))
+                let candidate = try prepare(wanted, &timings)
+                candidates.append(candidate)
+                if request.modules.count > 1 { blame(candidate, isPrepared: true) }
             } catch {
                 for candidate in candidates { candidate.swap?.discard() }
                 return refusal(at: wanted.name, error, timings: timings)
@@ -74,6 +78,9 @@ struct Attempt {
     private func prepare(_ wanted: Request.Module, _ timings: inout Timings) throws(ReloadError) -> Candidate {
         guard let module = modules[wanted.name] else { throw unknown(wanted.name) }
         let target = module.target
+        if let id = job.ticket.id, request.operation == .rollback, module.withState({ $0.broughtBy == id }) {
+            return Candidate(module: module, timings: timings)
+        }
         if let kind = wanted.kind, kind != target.kind {
             throw ReloadError(
                 .moduleKindMismatch, "\(target.name) is a \(target.kind.rawValue) here, not a \(kind.rawValue)")
@@ -93,10 +100,11 @@ struct Attempt {
         }
         module.withState { $0.attempted = choice.version }
         do throws(ReloadError) {
+            var mark: AttemptMark?
             let swap = try target.prepare(choice.artifact, version: choice.version, timings: &timings) {
-                () throws(ReloadError) in try mark(target.name, choice)
+                () throws(ReloadError) in mark = try self.mark(target.name, choice)
             }
-            return Candidate(module: module, timings: timings, swap: swap)
+            return Candidate(module: module, timings: timings, swap: swap, mark: mark)
         } catch {
             module.quarantine(choice.artifact.digest, because: error)
             throw error
@@ -131,27 +139,17 @@ struct Attempt {
     private func chooseForRollback(
         _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
     ) throws(ReloadError) -> Choice {
-        let running = module.target.running
-        // What the rest of the fleet had before the rollback, if this instance was away.
-        let missed = job.candidates(for: wanted.name)
-        let newest = max(missed.first?.revision ?? 0, running.report.revision)
-        let proven = Result { () throws(ReloadError) in
-            try module.rollbackTarget(wanted.revision, below: newest)
-        }
-        let newestProven = (try? proven.get().version.revision) ?? -1
-        let target = missed.first { missed in
-            guard let revision = missed.revision else { return false }
-            return wanted.revision.map { $0 == revision } ?? (revision != newest && revision > newestProven)
+        let running = module.target.running.report.revision
+        let proven = module.withState { $0.proven.filter { $0.version.artifact != nil } }
+        guard let revision = rollbackTarget(of: module) else {
+            let kept = proven.map { "\($0.version.revision)" }.joined(separator: ", ")
+            throw ReloadError(
+                .moduleNoPrevious,
+                "no proven version \(wanted.revision.map { "with revision \($0)" } ?? "older than revision \(running)") is kept here; kept: \(kept)"
+            )
         }
         let choice: Choice
-        if let missed = target {
-            let artifact = try stage(missed, module, &timings)
-            choice = Choice(
-                version: VersionReport(
-                    revision: missed.revision ?? 0, digest: artifact.digest, version: missed.version),
-                artifact: artifact)
-        } else {
-            let past = try proven.get()
+        if let past = proven.last(where: { $0.version.revision == revision }) {
             let artifact: StagedArtifact
             if let kept = past.artifact {
                 artifact = kept
@@ -159,9 +157,28 @@ struct Attempt {
                 artifact = try directory.adopt(past.version, module: wanted.name)
             }
             choice = Choice(version: past.version.report, artifact: artifact)
+        } else if let missed = job.missed(revision, of: wanted.name) {
+            let artifact = try stage(missed, module, &timings)
+            choice = Choice(
+                version: VersionReport(revision: revision, digest: artifact.digest, version: missed.version),
+                artifact: artifact)
+        } else {
+            throw ReloadError(.moduleNoPrevious, "the copy of revision \(revision) is gone")
         }
         module.withState { $0.desired = choice.version }
         return choice
+    }
+
+    private func rollbackTarget(of module: Module) -> Int64? {
+        let proven = module.withState { $0.proven.filter { $0.version.artifact != nil } }
+        return job.rollbackTarget(
+            of: module.target.name, from: module.target.running.report.revision, proven: proven.map(\.version.revision))
+    }
+
+    /// The revisions that a rollback leads to.
+    var rollbackTargets: [String: Int64] {
+        let named = request.modules.compactMap { modules[$0.name] }
+        return named.reduce(into: [:]) { $0[$1.target.name] = rollbackTarget(of: $1) }
     }
 
     private func stage(
@@ -184,14 +201,22 @@ struct Attempt {
     }
 
     /// Called when the candidate has passed everything that can be done without opening it in the service.
-    private func mark(_ module: String, _ choice: Choice) throws(ReloadError) {
+    private func mark(_ module: String, _ choice: Choice) throws(ReloadError) -> AttemptMark {
         FaultPoint.reached(.vetted)
-        try AttemptMark(
+        let mark = AttemptMark(
             module: module, digest: choice.artifact.digest, revision: choice.version.revision,
             version: choice.version.version, request: job.ticket.id, replyTo: job.ticket.replyTo,
-            correlationID: job.ticket.correlationID
-        ).set(in: directory.attempts)
+            correlationID: job.ticket.correlationID)
+        try directory.set(mark)
         FaultPoint.reached(.marked)
+        return mark
+    }
+
+    /// Of several modules only the one whose code runs next is to blame if the process dies.
+    private func blame(_ candidate: Candidate, isPrepared: Bool) {
+        guard var mark = candidate.mark else { return }
+        mark.isPrepared = isPrepared
+        try? directory.set(mark)
     }
 
     private func commit(_ candidates: inout [Candidate]) -> Outcome {
@@ -209,9 +234,11 @@ struct Attempt {
             FaultPoint.reached(.switched)
             for index in committed {
                 current = index
+                if request.modules.count > 1 { blame(candidates[index], isPrepared: false) }
                 var timings = candidates[index].timings
                 try timings.measure("prove") { () throws(ReloadError) in try candidates[index].swap?.prove() }
                 candidates[index].timings = timings
+                if request.modules.count > 1 { blame(candidates[index], isPrepared: true) }
             }
         } catch {
             for index in committed.reversed() { candidates[index].swap?.revert() }
@@ -225,7 +252,7 @@ struct Attempt {
         FaultPoint.reached(.proven)
         for index in committed {
             candidates[index].swap?.finish()
-            candidates[index].module.recordProven()
+            candidates[index].module.recordProven(broughtBy: job.ticket.id)
         }
         return outcome(.applied, candidates)
     }

@@ -19,17 +19,17 @@ extension Reloader {
     package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
         defer { AttemptMark.clear(name, in: directory.attempts) }
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
-            let isSecondTry = left.contains {
-                $0.mayTryAgain && $0.mark.module == name && $0.mark.digest == artifact.digest
+            let isSecondTry = marks.contains {
+                $0.mayTryAgain && $0.module == name && $0.digest == artifact.digest
             }
             return try PluginTarget(
                 name: name, file: file, artifact: artifact, version: version, settings: settings.plugins,
                 willOpen: { () throws(ReloadError) in
                     var mark = AttemptMark(
                         module: name, digest: artifact.digest, revision: version.revision, version: version.version)
-                    mark.isFirstStart = !isSecondTry
+                    mark.mayTryAgain = !isSecondTry
                     // A service comes up on a full disk as well.
-                    do throws(ReloadError) { try mark.set(in: directory.attempts) } catch {
+                    do throws(ReloadError) { try directory.set(mark) } catch {
                         logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
                     }
                 },
@@ -66,6 +66,11 @@ extension Reloader {
         if let made = keptVersion(of: name, make) { return made }
         do throws(ReloadError) {
             let artifact = try directory.stage(fileAt: file, module: name)
+            if let error = quarantined(artifact.digest, name) {
+                // It took the service with it before. Only if there is nothing else it gets one more chance.
+                if let made = keptVersion(of: name, ofRegisteredFile: true, make) { return made }
+                logger.error("registered file used although it failed", metadata: ["reason": "\(error)"])
+            }
             return try make(artifact, VersionReport(revision: 0, digest: artifact.digest))
         } catch {
             guard let made = keptVersion(of: name, ofRegisteredFile: true, make) else { throw error }
@@ -74,6 +79,11 @@ extension Reloader {
                 metadata: ["module": "\(name)", "reason": "\(error)"])
             return made
         }
+    }
+
+    private func quarantined(_ digest: String?, _ module: String) -> ReloadError? {
+        digest.flatMap { journal.restored(module)?.quarantine.reason(for: $0) }
+            .map { ReloadError(.moduleQuarantined, $0) }
     }
 
     /// The newest proven version whose copy still does.
@@ -86,30 +96,46 @@ extension Reloader {
         }
         for version in restored.kept.reversed() where (version.revision == 0) == ofRegisteredFile {
             do throws(ReloadError) {
-                if let reason = version.digest.flatMap({ restored.quarantine.reason(for: $0) }) {
-                    throw ReloadError(.moduleQuarantined, reason)
-                }
+                if let error = quarantined(version.digest, name) { throw error }
                 return try make(try directory.adopt(version, module: name), version.report)
             } catch {
                 logger.error(
                     "kept version not good",
                     metadata: ["module": "\(name)", "revision": "\(version.revision)", "reason": "\(error)"])
+                // The fleet runs something that is gone here: it has to be had from the stream again.
+                if error.code.rawValue.hasPrefix("artifact."), !ofRegisteredFile { readAgain() }
             }
         }
         return nil
     }
 
+    private func readAgain() {
+        journal.forgetPlace()
+        state.withLock { state in
+            state.answers = AnswerTable(capacity: settings.answerTableCapacity)
+            state.isNewcomer = true
+        }
+    }
+
     /// Answers what an earlier process could not answer, and sends again what the broker did not confirm to it. Called once,
     /// when every module is registered.
     package func start() {
+        var predecessors: [String: Report] = [:]
         for report in journal.unconfirmed {
+            if report.report.instance != settings.instance { predecessors[report.report.instance] = report.report }
             outlets.report(
                 Outgoing(
                     id: report.id, report: report.report, replyTo: report.replyTo, correlationID: report.correlationID)
             ) { [journal] in journal.confirmed(report.id) }
         }
-        for (mark, mayTryAgain) in left where !mayTryAgain {
-            guard mark.request != nil else { continue }
+        // Whose word comes this late is not there any more.
+        for (name, last) in predecessors {
+            let goodbye = Report(
+                request: nil, service: settings.service, instance: name, sequence: last.sequence + 1, state: .offline,
+                at: now())
+            outlets.report(Outgoing(report: goodbye, replyTo: nil, correlationID: nil)) {}
+        }
+        for mark in marks where !mark.mayTryAgain && mark.request != nil {
             let error = mark.error
             let module =
                 state.withLock { $0.modules[mark.module] }?.report(error.state, error: error)

@@ -3,13 +3,15 @@ internal import Synchronization
 /// One registered module: its target, and what is known of its versions.
 final class Module: Sendable {
     struct State {
-        /// The newest version that was asked for.
+        /// The version that was asked for last.
         var desired: VersionReport?
         /// What was tried last.
         var attempted: VersionReport?
         /// Proven versions, the oldest first; their copies stay on disk.
         var proven: [Proven]
         var quarantine = Quarantine()
+        /// `message_id` of the request that brought what runs.
+        var broughtBy: String?
     }
 
     /// A version that was proven here.
@@ -41,45 +43,30 @@ final class Module: Sendable {
             State(
                 desired: restored?.desired?.report, attempted: restored?.attempted?.report,
                 proven: restored?.kept.map { Proven($0) } ?? [], quarantine: restored?.quarantine ?? Quarantine()))
-        recordProven()
+        recordProven(
+            broughtBy: restored?.running?.revision == target.running.report.revision ? restored?.broughtBy : nil)
     }
 
     func withState<Result>(_ body: (inout State) -> Result) -> Result {
         state.withLock { body(&$0) }
     }
 
-    /// The proven version to roll back to: the one of `revision`, or the newest that is older than `newest`.
-    func rollbackTarget(_ revision: Int64?, below newest: Int64) throws(ReloadError) -> Proven {
-        let proven = withState { $0.proven.filter { $0.version.artifact != nil } }
-        let found =
-            if let revision {
-                proven.last { $0.version.revision == revision }
-            } else {
-                proven.filter { $0.version.revision < newest }.max { $0.version.revision < $1.version.revision }
-            }
-        guard let found else {
-            let kept = proven.map { "\($0.version.revision)" }.joined(separator: ", ")
-            throw ReloadError(
-                .moduleNoPrevious,
-                "no proven version \(revision.map { "with revision \($0)" } ?? "older than revision \(newest)") is kept here; kept: \(kept)"
-            )
-        }
-        return found
-    }
-
     /// Notes that what runs now is proven.
-    func recordProven() {
+    ///
+    /// - Parameter request: its `message_id`.
+    func recordProven(broughtBy request: String?) {
         let running = target.running
         withState { state in
             state.proven.removeAll { $0.version.revision == running.report.revision }
             state.proven.append(Proven(running))
+            state.broughtBy = request
             if state.proven.count > keep + 1 { state.proven.removeFirst(state.proven.count - keep - 1) }
         }
     }
 
     /// Only what shows that the bytes are bad: a plugin that was tried and did not work.
     func quarantine(_ digest: String?, because error: ReloadError) {
-        let others: Set<ReloadCode> = [.pluginVetUnavailable, .pluginTooManyGenerations]
+        let others: Set<ReloadCode> = [.pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven]
         guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
         withState { $0.quarantine.add(digest, because: "\(error)") }
     }
@@ -106,7 +93,7 @@ final class Module: Sendable {
                 running: JournalRecord.Version(running.report, running.artifact),
                 lastGood: state.proven.last?.version,
                 kept: state.proven.map(\.version).filter { $0.artifact != nil },
-                quarantine: state.quarantine)
+                quarantine: state.quarantine, broughtBy: state.broughtBy)
         }
     }
 }

@@ -32,9 +32,10 @@ struct ModuleQueues<Job> {
         return nextID
     }
 
-    /// Ids of the jobs in the lines of these modules that have not begun, the oldest first.
+    /// Ids of the jobs in the lines of these modules that have not begun, the oldest first; of a long line only its end.
     func waiting(in modules: [String]) -> [UInt64] {
-        let ids = modules.count == 1 ? lines[modules[0]] ?? [] : Set(modules.flatMap { lines[$0] ?? [] }).sorted()
+        let ends = modules.map { lines[$0]?.suffix(100) ?? [] }
+        let ids = ends.count == 1 ? Array(ends[0]) : Set(ends.joined()).sorted()
         return ids.filter { entries[$0]?.hasBegun == false }
     }
 

@@ -19,10 +19,10 @@ struct ReloadJob: Sendable {
     var ticket: Ticket
     /// Number of its arrival in this process.
     let arrival: UInt64
-    /// Older requests that are tried if this one does not work, the newest first. Those of other instances that were there
-    /// when they came were applied by them, so they are where this one has to go.
+    /// Older requests that are tried if this one does not work, the newest first: instances that were there when they came
+    /// have applied them.
     var folded: [ReloadJob] = []
-    /// Older requests that are only answered.
+    /// Older requests that are answered with this one and never tried.
     var superseded: [Ticket] = []
     /// How often another one was folded into it.
     var foldCount = 0
@@ -80,11 +80,52 @@ struct ReloadJob: Sendable {
     /// The tickets of everything it took the place of.
     var olderTickets: [Ticket] { superseded + folded.map(\.ticket) }
 
-    /// What a rollback that took the place of requests goes back to: versions this instance has not had, the newest first.
-    func candidates(for module: String) -> [Request.Module] {
-        folded.filter { $0.request.operation == .apply }
-            .compactMap { job in job.request.modules.first { $0.name == module && $0.revision != nil } }
-            .sorted { ($0.revision ?? 0) > ($1.revision ?? 0) }
+    // MARK: Rollback
+
+    /// The revision a rollback leads to, as if this instance had not missed what the rollback took the place of: applied
+    /// one after the other, each version is one that could be gone back to.
+    ///
+    /// - Parameters:
+    ///   - running: the revision that runs here.
+    ///   - proven: the revisions that were proven here.
+    /// - Returns: nil when there is none to go back to.
+    func rollbackTarget(of module: String, from running: Int64, proven: [Int64]) -> Int64? {
+        var known = Set(proven)
+        var current = running
+        for job in folded.reversed() + [self] {
+            guard let wanted = job.request.modules.first(where: { $0.name == module }) else { continue }
+            if job.request.operation == .apply {
+                guard let revision = wanted.revision, revision > current else { continue }
+                known.insert(revision)
+                current = revision
+            } else {
+                let target =
+                    wanted.revision.map { known.contains($0) ? $0 : nil } ?? known.filter { $0 < current }.max()
+                if job.arrival == arrival { return target }
+                current = target ?? current
+            }
+        }
+        return nil
+    }
+
+    /// A request that was missed, for this revision of a module.
+    func missed(_ revision: Int64, of module: String) -> Request.Module? {
+        folded.lazy.filter { $0.request.operation == .apply }
+            .compactMap { job in job.request.modules.first { $0.name == module && $0.revision == revision } }.first
+    }
+
+    /// The same without the missed requests for these versions, which are no good here; of them only the answer is owed.
+    /// nil when there are none.
+    func without(_ versions: [String: Int64]) -> ReloadJob? {
+        let isBad = { (job: ReloadJob) in
+            job.request.operation == .apply
+                && job.request.modules.contains { $0.revision != nil && versions[$0.name] == $0.revision }
+        }
+        guard folded.contains(where: isBad) else { return nil }
+        var job = self
+        job.superseded += folded.filter(isBad).map(\.ticket)
+        job.folded.removeAll(where: isBad)
+        return job
     }
 }
 

@@ -63,7 +63,7 @@ package final class Reloader: Sendable {
         var sequence: UInt64 = 0
         /// A backlog is being read: nothing is loaded before its end is known.
         var isReadingBacklog = false
-        /// A fresh instance reads what was there before it: nobody waits for its word on what has expired.
+        /// A fresh instance reads what was there before it: nobody waits for its word on what changes nothing.
         var isNewcomer: Bool
         var isStopping = false
         /// An `online` report is on its way; another one is due after it.
@@ -85,7 +85,6 @@ package final class Reloader: Sendable {
         var ticket: Ticket
         var outcome: Attempt.Outcome
         var superseded: [Ticket]
-        var deadLetter: (envelope: Envelope, error: ReloadError)?
 
         var tickets: [Ticket] { [ticket] + superseded }
     }
@@ -107,8 +106,8 @@ package final class Reloader: Sendable {
     let metrics: any MetricsFactory
     private let waiting = Weight.Total()
     let answering = Mutex(Answering())
-    /// Attempts that an earlier process did not survive, and whether their library may be tried once more.
-    let left: [(mark: AttemptMark, mayTryAgain: Bool)]
+    /// Attempts that an earlier process did not survive.
+    let marks: [AttemptMark]
 
     /// Reads what an earlier process left in the directory.
     ///
@@ -125,7 +124,7 @@ package final class Reloader: Sendable {
         self.metrics = metrics
         self.now = now
         journal = Journal(directory, reportLimit: settings.reportLimit, logger: logger, metrics: metrics)
-        left = journal.takeMarks(in: directory, logger: logger)
+        marks = journal.takeMarks()
         var answers = AnswerTable(capacity: settings.answerTableCapacity)
         for id in journal.answered {
             _ = answers.arrive(id) {}
@@ -174,7 +173,8 @@ package final class Reloader: Sendable {
         {
             return settle()
         }
-        if isExpired(request), state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
+        let changesNothing = isExpired(request) || request.operation == .validate || request.operation == .inventory
+        if changesNothing, state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
         guard isNew(ticket, settle) else { return }
         logger.debug(
             "reload request received",
@@ -189,7 +189,7 @@ package final class Reloader: Sendable {
                 return state.arrivals
             }, bytes: envelope.body.count, of: waiting)
         if request.operation == .inventory || isExpired(request) {
-            return workers.run { [self] in answer(job, outcome(of: job)) }
+            return workers.run { [self] in answer(job, outcome(of: job), isLast: true) }
         }
         let (overflow, started) = state.withLock { state -> ([Ticket], [UInt64]) in
             let (_, overflow) = state.queues.fold(job, keep: settings.keep + 1, limit: Self.ticketLimit)
@@ -243,11 +243,15 @@ package final class Reloader: Sendable {
     private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) {
         logger.warning(
             "reload message refused", metadata: ["code": "\(error.code)", "reason": "\(error.message)"])
-        let isReadable = error.code == .messageUnknownOperation || error.code == .messageUnknownKind
-        workers.run { [self] in
-            answer(
-                ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message),
-                deadLetter: isReadable ? nil : (envelope, error))
+        let answer = { @Sendable [self] in
+            workers.run { [self] in
+                self.answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
+            }
+        }
+        if error.code == .messageUnknownOperation || error.code == .messageUnknownKind {
+            answer()
+        } else {
+            outlets.deadLetter(envelope, error, answer)
         }
     }
 
@@ -257,16 +261,23 @@ package final class Reloader: Sendable {
         workers.run { [self] in
             waitForTheEndOfAFlood(id)
             let begun = state.withLock { $0.isStopping ? nil : $0.queues.begin(id) }
-            guard let job = begun else { return }
-            let outcome = outcome(of: job)
-            let started = state.withLock { state in
+            guard var job = begun else { return }
+            var outcome = outcome(of: job)
+            let isStepBack = job.request.operation == .rollback && job.request.modules.allSatisfy { $0.revision == nil }
+            // A missed version that is no good here was none elsewhere: nobody went back to it.
+            while isStepBack, !outcome.state.isSuccess, let next = job.without(attempt(job).rollbackTargets) {
+                job = next
+                outcome = self.outcome(of: job)
+            }
+            let mustReinstate = !outcome.state.isSuccess && !isStepBack
+            let started = state.withLock { [job] state in
                 // What it took the place of is tried now, the newest first, as other instances did before it came.
-                if !outcome.state.isSuccess { reinstate(job, &state) }
+                if mustReinstate { reinstate(job, &state) }
                 state.queues.remove(id)
                 return state.queues.start(in: job.moduleNames + job.folded.flatMap(\.moduleNames))
             }
             for next in started { run(next) }
-            answer(job, outcome)
+            answer(job, outcome, isLast: !mustReinstate)
         }
     }
 
@@ -300,15 +311,18 @@ package final class Reloader: Sendable {
         guard job.request.operation != .inventory else {
             return Attempt.Outcome(state: .unchanged, modules: inventory())
         }
-        let modules = state.withLock { $0.modules }
-        let attempt = Attempt(job: job, modules: modules, directory: directory) {
-            [self] (wanted, target) throws(ReloadError) in try stage(wanted, target)
-        }
+        let attempt = attempt(job)
         let start = ContinuousClock.now
         let outcome = job.request.operation == .release ? attempt.release() : attempt.run()
         Timer(label: "reload_agent_attempt", factory: metrics)
             .recordNanoseconds(Int64(start.duration(to: .now) / .nanoseconds(1)))
         return outcome
+    }
+
+    private func attempt(_ job: ReloadJob) -> Attempt {
+        Attempt(job: job, modules: state.withLock { $0.modules }, directory: directory) {
+            [self] (wanted, target) throws(ReloadError) in try stage(wanted, target)
+        }
     }
 
     private func stage(_ wanted: Request.Module, _ target: any Target) throws(ReloadError) -> StagedArtifact {
@@ -347,8 +361,6 @@ package final class Reloader: Sendable {
     package func stop(grace: Duration) {
         state.withLock { $0.isStopping = true }
         workers.stop(grace: grace)
-        // An attempt that is still under way ends with the process because that was asked for, not because of its library.
-        for module in state.withLock({ $0.modules.keys }) { AttemptMark.clear(module, in: directory.attempts) }
     }
 
     /// Saves for the last time and gives the state directory to whoever comes next.

@@ -2,9 +2,9 @@ internal import Foundation
 internal import Glibc
 internal import Synchronization
 
-/// The threads that reload. A reload may block for minutes, so each gets a thread of its own and none of Swift's
-/// cooperative ones; the number is bounded by the number of modules, since each has one reload at a time. One idle thread
-/// is kept, the others end.
+/// The threads that reload and answer. A reload may block for minutes, so each gets a thread of its own and none of Swift's
+/// cooperative ones; there are not many more than modules, since each has one reload at a time. One idle thread is kept, the
+/// others end.
 package final class Workers: Sendable {
     package typealias Work = @Sendable () -> Void
 

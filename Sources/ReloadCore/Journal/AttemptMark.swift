@@ -16,7 +16,9 @@ struct AttemptMark: Codable, Sendable {
     var replyTo: String?
     var correlationID: String?
     /// For a version that was proven before, opened at a start: one death is not held against it.
-    var isFirstStart = false
+    var mayTryAgain = false
+    /// It is open and has passed its test, and waits for the other modules of its request: another one is to blame.
+    var isPrepared = false
     /// The boot it was made in.
     private var boot = Self.currentBoot
 

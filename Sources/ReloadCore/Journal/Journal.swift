@@ -57,7 +57,14 @@ package final class Journal: Sendable {
             state.withLock { $0.keptBefore = before.artifacts }
             directory.keep(record.artifacts.union(before.artifacts))
         }
-        directory.removeOthers()
+        // Copies that a journal names which cannot be read are left where they are.
+        if reading.problems.isEmpty { directory.removeOthers() }
+    }
+
+    /// What was loaded is not there any more: everything is to be read again from the first message.
+    func forgetPlace() {
+        position.streamWasMadeAnew()
+        state.withLock { $0.record.answered = [] }
     }
 
     /// What was known of a module when the process before ended.
@@ -107,14 +114,15 @@ package final class Journal: Sendable {
 
     /// Quarantines what the process before did not survive, and takes the marks away.
     ///
-    /// - Returns: the marks, each with whether its library may be tried once more.
-    func takeMarks(in directory: StateDirectory, logger: Logger) -> [(mark: AttemptMark, mayTryAgain: Bool)] {
-        let marks = AttemptMark.left(in: directory.attempts).map { (mark: $0, mayTryAgain: $0.isFirstStart) }
-        for (mark, mayTryAgain) in marks {
+    /// - Returns: the marks of libraries that may be to blame.
+    func takeMarks() -> [AttemptMark] {
+        let marks = AttemptMark.left(in: directory.attempts).filter { !$0.isPrepared }
+        for mark in marks {
             logger.error(
-                mayTryAgain ? "the service died while a plugin was loaded, it is tried again" : "plugin quarantined",
+                mark.mayTryAgain
+                    ? "the service died while a plugin was loaded, it is tried again" : "plugin quarantined",
                 metadata: ["module": "\(mark.module)", "reason": "\(mark.error)"])
-            guard !mayTryAgain else { continue }
+            guard !mark.mayTryAgain else { continue }
             state.withLock { state in
                 var module = state.record.modules[mark.module] ?? JournalRecord.Module()
                 module.quarantine.add(mark.digest, because: "\(mark.error)")
@@ -139,13 +147,15 @@ package final class Journal: Sendable {
         }
         return writing.withLock { _ in
             if state.withLock({ $0.written >= wanted }) { return true }
-            let modules = modules()
-            let (record, changes, before, isSame) = state.withLock { state in
-                state.record.modules.merge(modules) { $1 }
+            guard directory.isOpen else { return false }
+            // Answers first and what they speak of afterwards: the other way round an answer could be in the file whose
+            // outcome is not.
+            var (record, changes, before, last) = state.withLock { state in
                 state.record.position = position.saved
-                return (state.record, state.changes, state.keptBefore, state.record == state.last)
+                return (state.record, state.changes, state.keptBefore, state.last)
             }
-            if isSame { return true }
+            record.modules.merge(modules()) { $1 }
+            if record == last { return true }
             let artifacts = record.artifacts
             do throws(ReloadError) {
                 directory.flush(artifacts)

@@ -26,8 +26,15 @@ struct JournalFile: Sendable {
         var reading = Reading()
         for file in [path, previous] {
             guard unsafe access(file, F_OK) == 0 else { continue }
+            let bytes: [UInt8]
+            do {
+                bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: file)))
+            } catch {
+                reading.problems.append("cannot read \(file): \(error)")
+                continue
+            }
             do throws(ReloadError) {
-                reading.record = try Self.decode(file)
+                reading.record = try Self.decode(bytes, of: file)
                 return reading
             } catch {
                 let aside = file + ".unreadable"
@@ -38,15 +45,9 @@ struct JournalFile: Sendable {
         return reading
     }
 
-    private static func decode(_ file: String) throws(ReloadError) -> JournalRecord {
+    private static func decode(_ bytes: [UInt8], of file: String) throws(ReloadError) -> JournalRecord {
         func unreadable(_ why: String, _ cause: (any Error)? = nil) -> ReloadError {
             ReloadError(.stateUnusable, "cannot read \(file): \(why)", underlying: cause)
-        }
-        let bytes: [UInt8]
-        do {
-            bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: file)))
-        } catch {
-            throw unreadable("\(error)", error)
         }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
         let words = String(decoding: line, as: UTF8.self).split(separator: " ", omittingEmptySubsequences: false)

@@ -20,10 +20,13 @@ package struct JournalRecord: Codable, Sendable, Equatable {
         /// Proven versions whose copies are kept, the oldest first; `lastGood` is the last of them.
         package var kept: [Version] = []
         package var quarantine = Quarantine()
+        /// `message_id` of the request that brought what runs: a rollback that comes again does not go back once more.
+        package var broughtBy: String?
 
         enum CodingKeys: String, CodingKey {
             case desired, attempted, running, kept, quarantine
             case lastGood = "last_good"
+            case broughtBy = "brought_by"
         }
     }
 

@@ -48,14 +48,20 @@ package final class StreamPosition: Sendable {
         var fingerprint: String
     }
 
+    private struct Unsettled: Sendable {
+        var fingerprint: String
+        /// The message before it.
+        var before: Message?
+    }
+
     private struct State {
         var incarnation: UInt64 = 0
         /// The newest offset that was handed out.
         var last: Int64?
-        /// Handed out and not settled, each with the message before it.
-        var unsettled: [Int64: Message?] = [:]
-        /// Not settled in an earlier process, and not arrived in this one yet.
-        var owed: Set<Int64> = []
+        /// Handed out and not settled.
+        var unsettled: [Int64: Unsettled] = [:]
+        /// Not settled in an earlier process, and not arrived in this one yet, in ascending order.
+        var owed: ArraySlice<Int64> = []
         /// The message that arrived last, which moves back with each attachment.
         var cursor: Message?
         /// Asked for on this attachment, and not arrived yet.
@@ -64,7 +70,7 @@ package final class StreamPosition: Sendable {
         /// The newest message up to which everything is settled.
         var base: Message? {
             guard let oldest = unsettled.keys.min() else { return cursor }
-            return unsettled[oldest] ?? nil
+            return unsettled[oldest]?.before
         }
     }
 
@@ -77,7 +83,7 @@ package final class StreamPosition: Sendable {
         guard let saved else { return }
         state.withLock { state in
             state.last = saved.last
-            state.owed = Set(saved.unsettled)
+            state.owed = saved.unsettled.sorted()[...]
             state.cursor = Message(offset: saved.offset, fingerprint: saved.fingerprint)
         }
     }
@@ -88,7 +94,7 @@ package final class StreamPosition: Sendable {
             guard let base = state.base, let last = state.last else { return nil }
             return Saved(
                 offset: base.offset, fingerprint: base.fingerprint, last: last,
-                unsettled: (state.owed.union(state.unsettled.keys)).sorted())
+                unsettled: (Array(state.owed) + state.unsettled.keys).sorted())
         }
     }
 
@@ -114,12 +120,16 @@ package final class StreamPosition: Sendable {
             }
             let before = state.cursor
             state.cursor = Message(offset: offset, fingerprint: fingerprint)
-            if state.unsettled[offset] != nil { return .known }
+            if let unsettled = state.unsettled[offset] {
+                return unsettled.fingerprint == fingerprint ? .known : .streamWasMadeAnew
+            }
             // The broker no longer has those it passed over.
-            if !state.owed.isEmpty { state.owed = state.owed.filter { $0 >= offset } }
-            if let last = state.last, offset <= last, state.owed.remove(offset) == nil { return .known }
+            while let oldest = state.owed.first, oldest < offset { state.owed.removeFirst() }
+            let isOwed = state.owed.first == offset
+            if isOwed { state.owed.removeFirst() }
+            if let last = state.last, offset <= last, !isOwed { return .known }
             state.last = max(state.last ?? offset, offset)
-            state.unsettled[offset] = .some(before)
+            state.unsettled[offset] = Unsettled(fingerprint: fingerprint, before: before)
             return .new(Place(offset: offset, incarnation: state.incarnation))
         }
     }
@@ -132,7 +142,7 @@ package final class StreamPosition: Sendable {
         }
     }
 
-    /// The stream was deleted or made anew: everything on it is new.
+    /// The stream was deleted or made anew, or what was done with its messages is not there any more: everything on it is new.
     package func streamWasMadeAnew() {
         state.withLock { state in
             let incarnation = state.incarnation + 1

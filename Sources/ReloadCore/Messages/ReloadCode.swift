@@ -36,7 +36,7 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let messageExpired = Self(rawValue: "message.expired")
     /// The revision is older than the running one.
     public static let messageStaleRevision = Self(rawValue: "message.stale_revision")
-    /// The revision runs already, with other bytes.
+    /// The revision runs already, or was asked for, with other bytes.
     public static let messageRevisionConflict = Self(rawValue: "message.revision_conflict")
 
     /// This instance has no such module.
@@ -83,6 +83,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let pluginSelfTestFailed = Self(rawValue: "plugin.self_test_failed")
     /// `restore_state` refused the state of the version before, or that could not be taken.
     public static let pluginStateRefused = Self(rawValue: "plugin.state_refused")
+    /// The version before gave no state to hand over; nothing is held against the new one.
+    public static let pluginStateNotGiven = Self(rawValue: "plugin.state_not_given")
     /// The process that tried it died.
     public static let pluginVetCrashed = Self(rawValue: "plugin.vet_crashed")
     /// The process that tried it ran into the time limit.
@@ -119,7 +121,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .artifactOutsideRoots, .artifactMissing, .artifactNotAFile, .artifactUnreadable, .artifactTooLarge,
         .artifactDigestMismatch, .artifactBadInline, .artifactNotStaged,
         .pluginNotALibrary, .pluginTruncated, .pluginNotOpened, .pluginNoEntry, .pluginABIMismatch,
-        .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginVetCrashed, .pluginVetTimedOut,
+        .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginStateNotGiven, .pluginVetCrashed,
+        .pluginVetTimedOut,
         .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations,
         .configInvalid, .configRefused, .handlerFailed,
         .stateLocked, .stateUnusable, .stateNotSaved,

@@ -62,7 +62,7 @@ internal import Synchronization
         guard stateSchema != 0, let snapshot = unsafe loaded.table?.pointee.snapshot_state else { return [] }
         let (status, output) = unsafe collect { unsafe snapshot(loaded.instance, $0) }
         guard status == RELOAD_OK else {
-            throw ReloadError(.pluginStateRefused, "\(name) \(version) gave no state: status \(status)")
+            throw ReloadError(.pluginStateNotGiven, "\(name) \(version) gave no state: status \(status)")
         }
         return output
     }

@@ -1,4 +1,5 @@
 internal import CReloadHost
+internal import Glibc
 
 /// Tries a candidate in a process of its own, so that one that crashes, hangs or exits does so there.
 ///
@@ -27,6 +28,9 @@ package struct Vetting: Sendable {
             var error = ReloadError(vetting.failure)
             error.message += said
             throw error
+        case CRELOAD_VERDICT_CRASHED where [SIGTERM, SIGINT, SIGHUP].contains(vetting.detail):
+            // Whoever ends the service may end all its processes.
+            throw ReloadError(.pluginVetUnavailable, "the trial was ended from outside with signal \(vetting.detail)")
         case CRELOAD_VERDICT_CRASHED:
             throw ReloadError(.pluginVetCrashed, "it ended its process with signal \(vetting.detail)\(said)")
         case CRELOAD_VERDICT_EXITED:
