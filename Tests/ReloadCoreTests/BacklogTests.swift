@@ -160,6 +160,38 @@ import Testing
         #expect(answers.values.allSatisfy { $0.count == 1 })
     }
 
+    @Test func aRollbackPassesOverWhatWasNoGood() async throws {
+        let scene = try Scene()
+        let rules = try scene.rules()
+        scene.send(body("rules", 1, 1), id: "one")
+        #expect(try await scene.report(for: "one").state == .applied)
+        scene.reloader.isReadingBacklog(true)
+        scene.send(body("rules", 2, -1), id: "bad")
+        scene.send(body("rules", 3, 3), id: "good")
+        scene.send(body("rules", -1, 0, operation: "rollback"), id: "rollback")
+        scene.reloader.isReadingBacklog(false)
+        let answers = await scene.answers(3)
+        // The others went from 3 to 1: revision 2 was never good.
+        #expect(rules.running.report.revision == 1)
+        #expect(answers["rollback"] == [.unchanged])
+        #expect(answers["bad"] == [.superseded])
+        #expect(answers["good"] == [.superseded])
+    }
+
+    @Test func twoRollbacksAreTwoStepsBack() async throws {
+        let scene = try Scene()
+        let rules = try scene.rules()
+        for revision in Int64(1)...3 {
+            scene.send(body("rules", revision, revision), id: "\(revision)")
+            #expect(try await scene.report(for: "\(revision)").state == .applied)
+        }
+        scene.reloader.isReadingBacklog(true)
+        for id in ["first", "second"] { scene.send(body("rules", -1, 0, operation: "rollback"), id: id) }
+        scene.reloader.isReadingBacklog(false)
+        #expect(await scene.answers(2) == ["first": [.superseded], "second": [.applied]])
+        #expect(rules.running.report.revision == 1)
+    }
+
     @Test func aFloodIsAHandfulOfLoadsAndEachRequestIsAnsweredOnce() async throws {
         let scene = try Scene()
         let rules = try scene.rules()

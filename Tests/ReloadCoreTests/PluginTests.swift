@@ -96,6 +96,16 @@ import Testing
         #expect(try await load(scene, 4, "bad.so").code == code)
     }
 
+    @Test func aTrialThatIsEndedFromOutsideIsNotHeldAgainstThePlugin() async throws {
+        let scene = try Scene()
+        _ = try scene.parser()
+        // What a service manager does to every process of a service that it stops.
+        _ = try scene.compile(PluginSource.good(version: "two", selfTest: "raise(SIGTERM); return 0;"), to: "two.so")
+        for revision in Int64(1)...2 {
+            #expect(try await load(scene, revision, "two.so").code == .pluginVetUnavailable)
+        }
+    }
+
     @Test func filesThatAreNoWholeLibraryAreNotOpened() async throws {
         let scene = try Scene(vetting: nil)
         let parser = try scene.parser()

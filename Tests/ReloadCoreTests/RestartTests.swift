@@ -156,6 +156,78 @@ import Testing
         #expect(try await scene.apply("rules", 6, more: depth(3)).state == .applied)
     }
 
+    @Test func aRollbackThatComesAgainDoesNotGoBackOnceMore() async throws {
+        let first = try Scene()
+        _ = try first.rules()
+        for revision in 1...3 { _ = try await first.apply("rules", Int64(revision), more: depth(revision)) }
+        let rollback = #"{"protocol":"reload.request.v1","operation":"rollback","modules":[{"name":"rules"}]}"#
+        first.send(rollback, id: "rollback")
+        #expect(try await first.report(for: "rollback").state == .applied)
+        first.kill()
+        // As if the process had died after the version was written and before the answer was.
+        let file = JournalFile(path: first.folder.appendingPathComponent("state/journal").path)
+        var record = try #require(file.read().record)
+        record.answered = []
+        record.reports = []
+        try file.write(record)
+        let second = try Scene(in: first.folder)
+        let rules = try second.rules()
+        second.reloader.start()
+        second.send(rollback, id: "rollback")
+        #expect(try await second.report(for: "rollback").state == .unchanged)
+        #expect(rules.running.report.revision == 2)
+    }
+
+    @Test func withoutTheCopyOfWhatRanTheStreamIsReadAgain() async throws {
+        let first = try Scene()
+        _ = try first.rules()
+        _ = first.reloader.journal.position.attach()
+        guard case .new(let place) = first.reloader.journal.position.arrived(4, fingerprint: "x") else {
+            throw ReloadError(.messageInvalid, "not new")
+        }
+        first.send(request(1), id: "one", place: place)
+        _ = try await first.report(for: "one")
+        let again = try first.restart()
+        #expect(again.reloader.journal.position.attach() == .offset(4))
+        for name in try first.files(in: "artifacts") {
+            try FileManager.default.removeItem(
+                at: first.folder.appendingPathComponent("state/artifacts").appendingPathComponent(name))
+        }
+        let second = try again.restart()
+        let rules = try second.rules()
+        #expect(rules.running.report.revision == 0)
+        #expect(second.reloader.journal.position.attach() == .first)
+        second.send(request(1), id: "one")
+        #expect(try await second.report(for: "one").state == .applied)
+    }
+
+    @Test func reportsUnderTheNameBeforeAreFollowedByItsGoodbye() async throws {
+        let first = try Scene(instance: "host/1")
+        _ = try first.rules()
+        first.confirms.store(false, ordering: .relaxed)
+        first.send(request(1), id: "one")
+        _ = try await first.report(for: "one")
+        first.kill()
+        let second = try Scene(instance: "host/2", in: first.folder)
+        _ = try second.rules()
+        second.reloader.start()
+        #expect(try await second.report(for: "one").instance == "host/1")
+        let goodbye = try await second.report(for: nil)
+        #expect(goodbye.instance == "host/1")
+        #expect(goodbye.state == .offline)
+    }
+
+    @Test func afterTheEndNothingIsWritten() async throws {
+        let scene = try Scene()
+        _ = try scene.rules()
+        scene.reloader.close()
+        let files = try scene.files()
+        scene.send(request(1), id: "one")
+        #expect(try await scene.report(for: "one").state == .applied)
+        #expect(try scene.files() == files)
+        #expect(try Scene(in: scene.folder).rules().slot.current.value == Rules(depth: 1))
+    }
+
     @Test func aFolderThatCannotBeWrittenIsReadAndLeftAsItIs() async throws {
         let first = try Scene()
         _ = try first.rules()
@@ -168,6 +240,10 @@ import Testing
         second.reloader.start()
         #expect(try await second.apply("rules", 5, more: depth(5)).state == .applied)
         #expect(try second.files(in: "artifacts") == files)
+        second.kill()
+        // What stands in its place is found again.
+        let third = try Scene(in: first.folder, isReadOnly: true)
+        #expect(try third.rules().slot.current.value == Rules(depth: 5))
     }
 }
 
@@ -247,6 +323,39 @@ import Testing
         try again.set(in: first.folder.appendingPathComponent("state/attempts").path)
         let third = try Scene(in: first.folder)
         #expect(try third.reloader.plugin("parser", file: old).running.report.version == "1.0.0")
+    }
+
+    @Test func ofSeveralPluginsOnlyTheOneWhoseCodeRanIsToBlame() async throws {
+        let first = try Scene()
+        _ = try first.rules()
+        first.reloader.start()
+        first.kill()
+        for (module, isPrepared) in [("waiting", true), ("running", false)] {
+            var mark = AttemptMark(
+                module: module, digest: "sha256:\(module)", revision: 1, version: nil, request: "both")
+            mark.isPrepared = isPrepared
+            try mark.set(in: first.folder.appendingPathComponent("state/attempts").path)
+        }
+        let second = try Scene(in: first.folder)
+        second.reloader.start()
+        let report = try await second.report(for: "both")
+        #expect(report.modules.map(\.name) == ["running"])
+        #expect(second.reloader.journal.restored("running")?.quarantine.count == 1)
+        #expect(second.reloader.journal.restored("waiting") == nil)
+        #expect(try second.files(in: "attempts").isEmpty)
+    }
+
+    @Test func aRegisteredFileThatKilledTheServiceGivesWayToItsLastCopy() async throws {
+        let first = try Scene()
+        let file = try first.compile(PluginSource.good(version: "1.0.0"), to: "parser.so")
+        _ = try first.reloader.plugin("parser", file: file)
+        first.reloader.start()
+        first.kill()
+        try FileManager.default.removeItem(atPath: file)
+        _ = try first.compile(PluginSource.good(version: "2.0.0"), to: "parser.so")
+        try mark(first, Digest.of([UInt8](try Data(contentsOf: URL(fileURLWithPath: file)))))
+        let second = try Scene(in: first.folder)
+        #expect(try second.reloader.plugin("parser", file: file).running.report.version == "1.0.0")
     }
 
     @Test func nothingIsMarkedAfterAnAttempt() async throws {

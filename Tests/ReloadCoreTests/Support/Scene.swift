@@ -69,6 +69,12 @@ final class Scene: Sendable {
         directory.close()
     }
 
+    /// A scene in the same folder, after this one was killed.
+    func restart() throws -> Scene {
+        kill()
+        return try Scene(in: folder)
+    }
+
     /// Files of the state directory.
     func files(in name: String = "") throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: folder.appendingPathComponent("state/\(name)").path)
@@ -84,13 +90,14 @@ final class Scene: Sendable {
 
     /// Hands a message to the reloader.
     func send(
-        _ body: String, id: String? = nil, destination: String? = nil, replyTo: String? = nil, oversized: Bool = false
+        _ body: String, id: String? = nil, destination: String? = nil, replyTo: String? = nil, oversized: Bool = false,
+        place: StreamPosition.Place? = nil
     ) {
         var envelope = Envelope(body: Array(body.utf8))
         envelope.messageID = id
         envelope.replyTo = replyTo
         if let destination { envelope.headers[Request.destinationHeader] = .string(destination) }
-        reloader.receive(envelope, isOversized: oversized) { [self] in
+        reloader.receive(envelope, isOversized: oversized, place: place) { [self] in
             acknowledged.withLock { $0.append(id ?? "") }
         }
     }
