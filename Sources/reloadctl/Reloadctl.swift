@@ -2,6 +2,12 @@ internal import ArgumentParser
 internal import ReloadAMQP
 internal import ReloadCore
 
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Musl
+#endif
+
 /// The operators' command line.
 @main
 struct Reloadctl: ParsableCommand {
@@ -22,6 +28,8 @@ struct Reloadctl: ParsableCommand {
 
     /// ArgumentParser's own `main` would end with sysexits' 64 where the contract says 2.
     static func main() {
+        // A reader that has gone is told by write(); standard error may have none at all.
+        signal(SIGPIPE, SIG_IGN)
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -77,7 +77,42 @@ struct AnswersTests {
         let sender = answers.fold(newer)
         #expect(sender == instance("web-1"))
         #expect(answers.outcome(of: instance("web-1")) == .superseded)
+        #expect(answers.given[instance("web-1")]?.message == "request newer took its place")
+        #expect(answers.text.contains("  superseded   crawler:web-1  request newer took its place"))
+        #expect(answers.text.last == "1 superseded, 1 no response")
         #expect(ExitStatus(answers) == .failure)
+        let again = answers.fold(newer)
+        #expect(again == nil)
+    }
+
+    /// So many that they did not wait for the newest: one of them speaks for the others.
+    @Test func aSupersededRequestSpeaksForOthers() {
+        for request in ["speaker", nil] {
+            var answers = Answers(request: "r", goal: all)
+            var speaker = report("web-1", .superseded, request: request)
+            speaker.superseded = ["r"]
+            let sender = answers.fold(speaker)
+            #expect(sender == instance("web-1"))
+            #expect(answers.given[instance("web-1")]?.state == .superseded)
+            #expect(answers.given[instance("web-1")]?.message == "")
+        }
+    }
+
+    /// The newest may fail; those it superseded were superseded all the same, and nobody counts twice.
+    @Test func eachIdIsAnsweredOnce() throws {
+        var newest = report("web-1", .failed, request: "newest", code: .configInvalid, message: "rules")
+        newest.superseded = ["r", "newest"]
+        var states: [String: ReportState] = [:]
+        for id in ["r", "newest", "other"] {
+            var answers = Answers(request: id, goal: all)
+            _ = answers.fold(newest)
+            states[id] = answers.given[instance("web-1")]?.state
+        }
+        #expect(states == ["r": .superseded, "newest": .failed])
+        var answers = Answers(request: "r", goal: all)
+        _ = answers.fold(newest)
+        let line = try SummaryLine(answers, published: .yes, problem: "").jsonLine()
+        #expect(line.contains(#""superseded":[{"at":"#) && line.contains("request newest took its place"), "\(line)")
     }
 
     @Test func listsOfTheEnd() {
@@ -120,12 +155,15 @@ struct AnswersTests {
     @Test func summaryOnOneLine() throws {
         var answers = Answers(request: "r", goal: all)
         _ = answers.fold(report("web-1", .applied, request: "r"))
-        let line = try SummaryLine(answers, confirmed: true).jsonLine()
+        let line = try SummaryLine(answers, published: .yes, problem: "").jsonLine()
         let applied = #"{"at":"2026-11-21T03:00:00.000Z","code":"ok","instance":"web-1","message":"","#
         #expect(
             line == #"{"applied":["# + applied + #""service":"crawler","state":"applied"}],"awaited":2,"#
                 + #""confirmed":true,"failed":[],"no_response":[{"instance":"web-2","service":"crawler"}],"#
-                + #""refused":[],"request":"r","superseded":[],"unexpected":[]}"#)
+                + #""published":"yes","refused":[],"request":"r","superseded":[],"unexpected":[]}"#)
+        let unknown = try SummaryLine(answers, published: .unknown, problem: "cut off").jsonLine()
+        #expect(unknown.contains(#""confirmed":false"#))
+        #expect(unknown.contains(#""problem":"cut off","published":"unknown""#))
     }
 }
 

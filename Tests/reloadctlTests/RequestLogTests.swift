@@ -46,6 +46,32 @@ struct RequestLogTests {
         #expect(log.entries[1].request?.modules.first?.artifact == .inline(""))
     }
 
+    @Test func aReportThatAnswersManyFindsThemAll() throws {
+        var log = RequestLog()
+        for number in 1...5 { log.add(envelope(try request(Int64(number)), id: "r\(number)")) }
+        var speaker = report("web-1", .superseded, request: "r1")
+        speaker.superseded = ["r2"]
+        var newest = report("web-1", .applied, request: "r5")
+        newest.superseded = ["r3", "r4", "of another day"]
+        for report in [speaker, newest, newest] { log.add(report) }
+        #expect(
+            log.entries.map { $0.answers[instance("web-1")]?.state }
+                == [.superseded, .superseded, .superseded, .superseded, .applied])
+        #expect(log.entries[2].text[0].hasSuffix("[1 superseded]"))
+        #expect(log.entries[2].text[1] == "    crawler:web-1  superseded  request r5 took its place")
+        #expect(try HistoryLine(log.entries[3]).jsonLine().contains(#""state":"superseded""#))
+    }
+
+    @Test func watchTellsHowManyAReportAnswers() {
+        var newest = report("web-1", .applied, request: "r3", modules: [module("rules", 3)])
+        newest.superseded = ["r1", "r2"]
+        #expect(
+            Watch.text(newest)
+                == "2026-11-21T03:00:00.000Z  crawler:web-1  applied  rules 3  answers 2 superseded requests too")
+        newest.superseded = nil
+        #expect(Watch.text(newest) == "2026-11-21T03:00:00.000Z  crawler:web-1  applied  rules 3")
+    }
+
     @Test func whatNobodyCanReadIsListed() throws {
         var log = RequestLog()
         log.add(envelope(Array("{".utf8), id: nil))

@@ -7,6 +7,8 @@ struct ConfirmingPublisher: ~Copyable {
     private let interrupter: Interrupter
     private var connection: Connection
     private var confirmed: UInt64 = 0
+    /// The message sent last; what the broker says of an earlier one is no news of it.
+    private var sent: (number: UInt64, id: String?) = (0, nil)
     private var problem: BrokerError?
     /// Why the broker does not read from us, while it does not.
     private var blocked: String?
@@ -21,23 +23,29 @@ struct ConfirmingPublisher: ~Copyable {
     }
 
     /// Sends a persistent, mandatory message; returns the number of its confirm.
+    ///
+    /// - Throws: ``BrokerError`` or ``Interrupted``; the broker then does not have all of it.
     mutating func send(_ envelope: Envelope, exchange: String, routingKey: String) throws -> UInt64 {
         var number: UInt64 = 0
-        try link.bounded(interrupter) { () throws(BrokerError) in
+        try bounded("\(link.url) does not read: it is stuck, or short of memory or disk") {
+            (connection: inout Connection) throws(BrokerError) in
             number = try connection.publish(envelope, exchange: exchange, routingKey: routingKey, mandatory: true)
         }
+        sent = (number, envelope.messageID)
         return number
     }
 
     /// Handles what the broker has said; throws when a message was not taken.
-    mutating func pump() throws(BrokerError) {
-        while let event = try connection.next() {
+    mutating func pump() throws {
+        while let event = try next() {
             switch event {
             case .confirmed(let sequence, _):
                 confirmed = max(confirmed, sequence)
-            case .refused:
+            case .refused(let sequence, _):
+                guard sequence >= sent.number else { continue }
                 problem = BrokerError(.closed, "the broker refused the message", operation: "basic.nack")
             case .returned(let message):
+                guard message.envelope.messageID == sent.id else { continue }
                 problem = BrokerError(
                     .unroutable, "no queue took the message: \(message.replyText)", operation: "basic.return")
             case .blocked(let reason):
@@ -70,9 +78,35 @@ struct ConfirmingPublisher: ~Copyable {
         do {
             try link.check()
         } catch let error as BrokerError {
-            guard let blocked else { throw error }
-            throw BrokerError.tooSlow("the broker takes no messages: \(blocked)", operation: "connection.blocked")
+            throw explained(error)
         }
+    }
+
+    /// Bounded too: a heartbeat is sent on the way, which hangs where the broker does not read.
+    private mutating func next() throws -> BrokerEvent? {
+        var event: BrokerEvent?
+        try bounded("\(link.url) did not answer in time") {
+            (connection: inout Connection) throws(BrokerError) in
+            event = try connection.next()
+        }
+        return event
+    }
+
+    private mutating func bounded(
+        _ reason: String, _ call: (inout Connection) throws(BrokerError) -> Void
+    ) throws {
+        do {
+            try link.bounded(interrupter) { () throws(BrokerError) in try call(&connection) }
+        } catch let error as BrokerError {
+            throw explained(error, reason)
+        }
+    }
+
+    /// Why the time was too short, as far as that is known.
+    private func explained(_ error: BrokerError, _ reason: String? = nil) -> BrokerError {
+        guard error.isDeadline else { return error }
+        if let blocked { return .tooSlow("\(link.url) takes no messages: \(blocked)") }
+        return reason.map { .tooSlow($0) } ?? error
     }
 
     /// Says goodbye; the end of a command does not depend on it.

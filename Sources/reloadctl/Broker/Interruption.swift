@@ -16,6 +16,7 @@ internal import Synchronization
 final class Interruption: Sendable {
     private struct State {
         var signal: Int32?
+        var lastWords: (@Sendable () -> ExitStatus)?
         var isOver = false
         /// Set while the main thread is inside a call that only this can end.
         var blocked: Interrupter?
@@ -51,6 +52,12 @@ final class Interruption: Sendable {
 
     /// The signal that asked for the end.
     var signal: Int32? { state.withLock { $0.signal } }
+
+    /// What the process says and ends with when it is over and the main thread still hangs where nothing ends it. Without
+    /// any, the broker counts as unreachable.
+    func setLastWords(_ words: (@Sendable () -> ExitStatus)?) {
+        state.withLock { $0.lastWords = words }
+    }
 
     /// Whether the deadline has passed.
     var isOver: Bool { deadline.map { $0 <= .now } ?? false }
@@ -92,13 +99,13 @@ final class Interruption: Sendable {
             }
             if number > 0 {
                 // The second one of an impatient person.
-                if signal != nil { exitNow() }
+                if let signal { _exit(ExitStatus.signal(signal).rawValue) }
                 state.withLock { $0.signal = number }
                 _ = unsafe write(wakeDescriptor, [1], 1)
             } else if errno != EAGAIN {
                 continue
             } else if state.withLock({ $0.isOver && $0.blocked != nil }) {
-                exitNow()
+                _exit((state.withLock { $0.lastWords } ?? saidNothing)().rawValue)
             }
             let wasOver = state.withLock { state in
                 defer { state.isOver = true }
@@ -109,18 +116,22 @@ final class Interruption: Sendable {
         }
     }
 
-    private func exitNow() -> Never {
-        guard let signal else {
-            StandardError.line("reloadctl: \(BrokerError.tooSlow("name resolution or connecting does not end"))")
-            _exit(ExitStatus.broker.rawValue)
-        }
-        _exit(ExitStatus.signal(signal).rawValue)
+    private func saidNothing() -> ExitStatus {
+        if let signal { return .signal(signal) }
+        StandardError.line("reloadctl: \(BrokerError.unending)")
+        return .broker
     }
 }
 
 extension BrokerError {
+    private static let limit = "--timeout"
+
     /// The command's own limit was reached.
-    static func tooSlow(_ message: String, operation: String = "--timeout") -> BrokerError {
-        BrokerError(.timeout, message, operation: operation)
-    }
+    static func tooSlow(_ message: String) -> BrokerError { BrokerError(.timeout, message, operation: limit) }
+
+    /// Neither a signal nor a socket that is shut down ends these.
+    static let unending = tooSlow("name resolution or connecting does not end")
+
+    /// Whether it was the command's own limit.
+    var isDeadline: Bool { code == .timeout && operation == Self.limit }
 }

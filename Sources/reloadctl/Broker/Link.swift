@@ -49,7 +49,7 @@ struct Link {
         if let signal = interruption.signal { throw Interrupted(signal: signal) }
         if interruption.isOver {
             throw BrokerError.tooSlow(
-                "the broker did not answer in time" + (error.map { " (\($0.operation))" } ?? ""))
+                "\(url) did not answer in time" + (error.map { " (\($0.operation))" } ?? ""))
         }
     }
 

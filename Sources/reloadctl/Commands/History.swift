@@ -35,7 +35,7 @@ struct History: ParsableCommand {
         }
         for entry in log.entries where module == nil || entry.request?.modules.contains(where: isNamed) == true {
             if broker.json {
-                try StandardOutput.line(HistoryLine(entry).jsonLine())
+                StandardOutput.line(HistoryLine(entry))
             } else {
                 StandardOutput.write(entry.text.map { $0 + "\n" }.joined())
             }

@@ -8,8 +8,9 @@ struct Publish: ParsableCommand {
         discussion: """
             Without --file and --path every instance reads its registered file again. With --json each answer is a line \
             {"request", "service", "instance", "state", "code", "message", "at"} when it comes; the last line is \
-            {"request", "confirmed", "awaited", "applied", "failed", "refused", "superseded", "no_response", \
-            "unexpected"}, whose lists hold the same objects.
+            {"request", "published", "confirmed", "awaited", "applied", "failed", "refused", "superseded", \
+            "no_response", "unexpected"}, whose lists hold the same objects. "published" is yes, no, or unknown when the \
+            request was sent and not confirmed; "problem" says what kept the command from its end.
             """)
 
     @Argument(help: "Name of the module, such as crawler.parser.")

@@ -38,7 +38,7 @@ struct Status: ParsableCommand {
         for (instance, answer) in run.answers.given where !answer.state.isSuccess {
             StandardError.line("reloadctl: \(instance) does not tell: \(Answers.reason(answer))".printable)
         }
-        try run.finish()
+        try run.finish().check()
     }
 
     private func read(_ link: Link) throws -> FleetView {
@@ -66,7 +66,7 @@ struct Status: ParsableCommand {
             for (instance, entry) in present {
                 let modules = entry.modules.values.filter { module == nil || $0.name == module }
                 guard module == nil || !modules.isEmpty else { continue }
-                try StandardOutput.line(InstanceLine(instance, entry, modules).jsonLine())
+                StandardOutput.line(InstanceLine(instance, entry, modules))
             }
         } else if !present.isEmpty {
             let now = Date()

@@ -20,6 +20,7 @@ struct Watch: ParsableCommand {
             var recent = RecentReports()
             var isConnected = true
             while true {
+                StandardOutput.checkReader()
                 try follower.reconnect()
                 let report = try follower.next()
                 if isConnected != (follower.problem == nil) {
@@ -40,14 +41,15 @@ struct Watch: ParsableCommand {
             && (module == nil || report.modules.contains { $0.name == module })
     }
 
-    private static func text(_ report: Report) -> String {
+    static func text(_ report: Report) -> String {
         let modules = report.modules.map { module in
             module.name + (module.running.map { " \($0.revision)" } ?? "")
         }
+        let others = report.superseded.map { "answers \($0.count) superseded requests too" } ?? ""
         let reason = [report.code == .ok ? "" : report.code.rawValue, report.message].filter { !$0.isEmpty }
         return [
             report.at, "\(report.service):\(report.instance)", report.state.rawValue,
-            modules.joined(separator: ", "), reason.joined(separator: ": "),
+            modules.joined(separator: ", "), others, reason.joined(separator: ": "),
         ].filter { !$0.isEmpty }.joined(separator: "  ").printable
     }
 }

@@ -42,8 +42,10 @@ struct Answers {
             }
             answer = Answer(state: report.state, code: report.code, message: report.message, at: report.at)
         } else if report.superseded?.contains(request) == true {
-            let newer = report.request.map { "request \($0) took its place" } ?? ""
-            answer = Answer(state: .superseded, code: .ok, message: newer, at: report.at)
+            // A report may itself be of one that was superseded, and speak for others of its kind.
+            let newer = report.state == .superseded ? nil : report.request
+            let message = newer.map { "request \($0) took its place" } ?? ""
+            answer = Answer(state: .superseded, code: .ok, message: message, at: report.at)
         } else {
             if report.state == .offline { gone.insert(sender) } else { gone.remove(sender) }
             return nil

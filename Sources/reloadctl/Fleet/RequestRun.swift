@@ -8,6 +8,8 @@ struct RequestRun {
     enum Progress {
         /// Nothing was sent.
         case unsent
+        /// Begun, and not all of it was sent: nobody can have it.
+        case sending
         /// Sent, and no confirm came: the broker may have it or not.
         case unconfirmed
         /// The broker has it.
@@ -18,6 +20,8 @@ struct RequestRun {
     var request: Request
     let link: Link
     let wait: WaitArgument
+    /// What is said if the command hangs where nothing ends it; see ``Interruption/setLastWords(_:)``.
+    var lastWords: (@Sendable (RequestRun) -> ExitStatus)?
 
     private(set) var view = FleetView()
     private(set) var answers: Answers
@@ -42,6 +46,7 @@ struct RequestRun {
     /// - Throws: ``BrokerError`` or ``Interrupted`` when the request is not confirmed; see ``progress``. Once it is, nothing
     ///   is thrown, and the time or a signal ends the wait.
     mutating func run(begun: (RequestRun) -> Void, changed: (RequestRun, Instance?) -> Void) throws {
+        keepLastWords()
         var publisher = try ConfirmingPublisher(link)
         var follower: ReportFollower?
         switch wait {
@@ -67,6 +72,7 @@ struct RequestRun {
         // a signal ends the wait.
         do {
             while !answers.isComplete {
+                if follower?.problem != nil { keepLastWords() }
                 try follower?.reconnect()
                 guard let report = try follower?.next() else {
                     changed(self, nil)
@@ -82,11 +88,24 @@ struct RequestRun {
         }
     }
 
+    private func keepLastWords() {
+        guard let lastWords else { return }
+        link.interruption.setLastWords { lastWords(self) }
+    }
+
+    /// The main thread hangs, and the watching one speaks for it.
+    mutating func hung() -> BrokerError {
+        signal = link.interruption.signal
+        problem = .unending
+        return .unending
+    }
+
     private mutating func publish(with publisher: inout ConfirmingPublisher) throws {
         let envelope = try self.envelope()
         try link.check()
-        progress = .unconfirmed
+        progress = .sending
         let number = try publisher.send(envelope, exchange: link.topology.controlExchange, routingKey: "")
+        progress = .unconfirmed
         try publisher.awaitConfirm(number)
         progress = .confirmed
     }

@@ -67,17 +67,29 @@ struct AnswerLine: Encodable {
 /// The last line of `--json`: the request, whether the broker confirmed it, and everyone in one of six lists. The number
 /// of answers awaited is there because `--wait N` knows no names for those that are missing.
 struct SummaryLine: Encodable {
+    /// Whether the request was published: certain only with a confirm, or when it was never sent or refused.
+    enum Fate: String, Encodable {
+        case no
+        case unknown
+        case yes
+    }
+
     let request: String
+    let published: Fate
     let confirmed: Bool
+    /// What kept the command from its end; absent otherwise.
+    let problem: String?
     let awaited: Int
     let applied, failed, refused, superseded, noResponse, unexpected: [AnswerLine]
 
-    init(_ answers: Answers, confirmed: Bool) {
+    init(_ answers: Answers, published: Fate, problem: String) {
         func list(_ outcome: Answers.Outcome) -> [AnswerLine] {
             answers.members(of: outcome).map { AnswerLine($0, answers.given[$0]) }
         }
         request = answers.request
-        self.confirmed = confirmed
+        self.published = published
+        confirmed = published == .yes
+        self.problem = problem.isEmpty ? nil : problem
         awaited = answers.awaited
         applied = list(.applied)
         failed = list(.failed)
@@ -88,7 +100,7 @@ struct SummaryLine: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case request, confirmed, awaited, applied, failed, refused, superseded, unexpected
+        case request, published, confirmed, problem, awaited, applied, failed, refused, superseded, unexpected
         case noResponse = "no_response"
     }
 }

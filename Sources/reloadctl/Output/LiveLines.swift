@@ -80,23 +80,25 @@ enum Colour: String {
     }
 }
 
-/// Draws frames over each other on standard error, if that is a terminal that can; else does nothing.
+/// Draws frames over each other on standard error, if that is a terminal that can; else does nothing. Never waits for it.
 final class LiveLines {
     private let isOn: Bool
     private let isColoured: Bool
     private let start = ContinuousClock.now
     private var drawn: [String] = []
+    /// What the terminal has not taken yet; nothing more is drawn before it has.
+    private var rest: ArraySlice<UInt8> = []
 
     init() {
         let environment = ProcessInfo.processInfo.environment
         let terminal = environment["TERM"] ?? ""
-        isOn = isatty(STDERR_FILENO) == 1 && !terminal.isEmpty && terminal != "dumb"
+        isOn = StandardError.isLive && !terminal.isEmpty && terminal != "dumb"
         isColoured = (environment["NO_COLOR"] ?? "").isEmpty
     }
 
     /// Shows the present state in place of the one before.
     func draw(_ answers: Answers) {
-        guard isOn else { return }
+        guard isOn, flush() else { return }
         var size = winsize()
         if unsafe ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) != 0 || size.ws_row == 0 || size.ws_col == 0 {
             size.ws_row = 24
@@ -107,15 +109,26 @@ final class LiveLines {
             elapsed: start.duration(to: .now)
         ).lines
         guard lines != drawn else { return }
-        StandardError.write(back + lines.map { $0 + "\n" }.joined())
+        write(back + lines.map { $0 + "\n" }.joined())
         drawn = lines
     }
 
     /// Takes the lines away, so that the result stands alone.
     func erase() {
         guard !drawn.isEmpty else { return }
-        StandardError.write(back)
+        write(back)
         drawn = []
+    }
+
+    private func write(_ text: String) {
+        rest += Array(text.utf8)
+        _ = flush()
+    }
+
+    /// Whether all has been written.
+    private func flush() -> Bool {
+        rest = StandardError.writeNow(rest)
+        return rest.isEmpty
     }
 
     /// To the first line that was drawn, and clears from there to the end of the screen.

@@ -1,4 +1,5 @@
 import Foundation
+import ReloadAMQP
 import Synchronization
 
 /// A TCP proxy between a client and a broker that does what networks do: it stalls, delays, cuts, resets and refuses.
@@ -36,10 +37,13 @@ final class Proxy: Sendable {
     struct Place: Sendable {
         var direction: Direction
         var frame: Frame
-        /// What the frame's payload must hold.
+        /// What the frame's payload must hold, such as a name, or ``Proxy/confirm``.
         var text = ""
         var position: Position
     }
+
+    /// Class and method of `basic.ack`, as they stand in a frame.
+    static let confirm = "\0\u{3C}\0\u{50}"
 
     /// What happens to the connection that comes to a place.
     enum Accident: Sendable {
@@ -91,6 +95,17 @@ final class Proxy: Sendable {
         let thread = Thread { [self] in run() }
         thread.name = "proxy"
         thread.start()
+    }
+
+    /// A way to a broker.
+    convenience init(to broker: Broker) throws {
+        let url = try BrokerURL(broker.url)
+        try self.init(to: (url.host, url.port))
+    }
+
+    /// The broker's address by way of this proxy.
+    func url(of broker: Broker) throws -> String {
+        broker.url.replacing(":\(try BrokerURL(broker.url).port)", with: ":\(port)")
     }
 
     private static func bound(to place: Endpoint) throws -> Int32 {
