@@ -100,7 +100,7 @@ import Testing
     }
 }
 
-@Suite struct CatchUpTests {
+@Suite(.timeLimit(.minutes(2))) struct CatchUpTests {
     private func body(_ module: String, _ revision: Int64, _ depth: Int64, operation: String = "apply") -> String {
         let artifact =
             operation == "apply" ? #","inline":"\#(Data("depth: \(depth)".utf8).base64EncodedString())""# : ""

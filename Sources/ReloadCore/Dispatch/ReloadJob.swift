@@ -24,8 +24,9 @@ struct ReloadJob: Sendable {
     var folded: [ReloadJob] = []
     /// Older requests that are answered with this one and never tried.
     var superseded: [Ticket] = []
-    /// How often another one was folded into it.
+    /// How often another one was folded into it, and when for the last time.
     var foldCount = 0
+    var foldedAt: ContinuousClock.Instant?
     /// Counts the bytes of the requests that wait.
     private let weight: Weight
 
@@ -67,6 +68,7 @@ struct ReloadJob: Sendable {
         if superseded.count < older.superseded.count { swap(&superseded, &older.superseded) }
         superseded += older.superseded
         foldCount += older.foldCount + 1
+        foldedAt = .now
         let olderFolded = older.folded
         older.superseded = []
         older.folded = []

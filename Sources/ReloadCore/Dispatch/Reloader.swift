@@ -91,6 +91,8 @@ package final class Reloader: Sendable {
 
     /// Tickets that one report answers; beyond that another report is sent.
     private static let ticketLimit = 1000
+    /// How long no request for a module comes after a flood of them.
+    private static let floodPause = Duration.milliseconds(50)
     /// Requests that may be unanswered before no more are read ahead.
     private static let unansweredLimit = 50_000
 
@@ -283,13 +285,12 @@ package final class Reloader: Sendable {
 
     /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing.
     private func waitForTheEndOfAFlood(_ id: UInt64) {
-        var count = state.withLock { $0.queues[id]?.foldCount ?? 0 }
-        guard count > 0 else { return }
-        for _ in 0..<100 {
-            usleep(10_000)
-            let now = state.withLock { $0.isStopping ? count : $0.queues[id]?.foldCount ?? count }
-            if now == count { return }
-            count = now
+        let limit = ContinuousClock.now + .seconds(1)
+        while let last = state.withLock({ $0.isStopping ? nil : $0.queues[id]?.foldedAt }) {
+            let now = ContinuousClock.now
+            let rest = min(last + Self.floodPause, limit) - now
+            guard rest > .zero else { return }
+            usleep(UInt32(rest / .microseconds(1)) + 1)
         }
     }
 
