@@ -33,12 +33,10 @@ extension EndToEnd.Faults {
             try await row("instance kill -9 at \(step.name), \(step.kind)") { world, row in
                 let agent = world.agent("one") { $0.plugins = ["parser": "CParserV1"] }
                 let wire = Wire(broker: world.broker)
-                var variant = 0
                 /// The next request, with bytes of its own.
                 func request() throws -> NumberedRequest {
                     guard step.kind == "plugin" else { return row.next(1)[0] }
-                    variant += 1
-                    return row.next(plugin: "parser", path: try world.plugin("CParserV2", variant: variant))
+                    return try row.next(plugin: "parser") { try world.plugin("CParserV2", variant: $0) }
                 }
                 let module = step.kind == "plugin" ? "parser" : "rules"
 
@@ -65,7 +63,7 @@ extension EndToEnd.Faults {
                 if step.isOpening {
                     #expect(try await agent.status().modules?[module]?.revision == 1)
                     // The same bytes again, under a newer revision.
-                    let again = row.next(plugin: "parser", path: "libCParserV2-\(variant).so")
+                    let again = row.next(plugin: "parser") { _ in "libCParserV2-2.so" }
                     try await wire.publish([again])
                     try await row.answered(by: [agent])
                     #expect(row.outcomes.tally.answers(to: again.id, from: "one").first?.code == .moduleQuarantined)
@@ -104,7 +102,7 @@ extension EndToEnd.Faults {
                 let agent = world.agent("one") { $0.plugins = ["parser": "CParserV1"] }
                 try await agent.start()
                 try await Wire(broker: world.broker).publish([
-                    row.next(plugin: "parser", path: try world.plugin("CParserV2", variant: 1))
+                    try row.next(plugin: "parser") { try world.plugin("CParserV2", variant: $0) }
                 ])
                 try await row.publish(29)
                 try await row.answered(by: [agent])

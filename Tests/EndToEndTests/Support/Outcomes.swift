@@ -222,14 +222,15 @@ final class FaultRow: Sendable {
         }
     }
 
-    /// Numbers the next request for a plugin.
-    func next(plugin module: String, path: String) -> NumberedRequest {
-        state.withLock { state in
+    /// Numbers the next request for a plugin, whose path follows from its revision.
+    func next(plugin module: String, path: (Int64) throws -> String) rethrows -> NumberedRequest {
+        try state.withLock { state in
             let revision = state.revisions[module, default: 0] + 1
+            let artifact = #""path":"\#(try path(revision))""#
             state.revisions[module] = revision
             let request = NumberedRequest(
                 id: "\(world.service)-\(state.requests.count)", service: world.service, module: module, kind: .plugin,
-                revision: revision, artifact: #""path":"\#(path)""#)
+                revision: revision, artifact: artifact)
             state.requests.append(request)
             return request
         }
@@ -243,16 +244,20 @@ final class FaultRow: Sendable {
         return requests
     }
 
-    /// Begins to publish the next requests, which may take until a fault is over.
-    func publishing(
-        _ count: Int, configs: [String] = ["rules"], inBatchesOf size: Int? = nil
-    ) -> Task<Void, any Error> {
-        let requests = next(count, configs: configs)
-        return Task { [world] in
-            for start in stride(from: 0, to: count, by: size ?? count) {
-                try await Wire(broker: world.broker).publish(Array(requests[start...].prefix(size ?? count)))
+    /// Begins to publish requests, which may take until a fault is over.
+    func publishing(_ requests: [NumberedRequest], inBatchesOf size: Int = .max) -> Task<Void, any Error> {
+        Task { [world] in
+            for start in stride(from: 0, to: requests.count, by: size) {
+                try await Wire(broker: world.broker).publish(Array(requests[start...].prefix(size)))
             }
         }
+    }
+
+    /// The same for the next requests.
+    func publishing(
+        _ count: Int, configs: [String] = ["rules"], inBatchesOf size: Int = .max
+    ) -> Task<Void, any Error> {
+        publishing(next(count, configs: configs), inBatchesOf: size)
     }
 
     /// From here on the time to converge counts.

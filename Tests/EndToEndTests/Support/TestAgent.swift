@@ -11,7 +11,7 @@ final class TestAgent: Sendable {
         var plugins: [String: String] = [:]
         var delivery = "stream"
         var heartbeat = 10
-        var reportInterval = 30
+        var reportInterval = 7
         /// nil: the world's broker.
         var broker: String?
         /// nil: a folder of its own.
@@ -197,7 +197,7 @@ extension World {
     }
 
     /// A library of the product's code with bytes of its own: what the dynamic linker does not look at differs.
-    func plugin(_ product: String, variant: Int) throws -> String {
+    func plugin(_ product: String, variant: Int64) throws -> String {
         let name = "lib\(product)-\(variant).so"
         var bytes = try Data(contentsOf: URL(fileURLWithPath: try plugin(product)))
         bytes += Data("variant \(variant)".utf8)

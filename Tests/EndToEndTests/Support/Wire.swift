@@ -8,6 +8,11 @@ struct Wire: Sendable {
     let broker: Broker
     var topology = Topology()
 
+    /// Makes what is missing of the topology.
+    func declare() async throws {
+        try await perform { _ in }
+    }
+
     /// Publishes a body to the control exchange.
     func publish(_ body: [UInt8], id: String?, replyTo: String? = nil, destination: String? = nil) async throws {
         var envelope = Envelope(body: body)
