@@ -261,7 +261,9 @@ struct Soak {
             #expect((after.residentKilobytes ?? .max) - (before.residentKilobytes ?? 0) < 40 * 1024)
             #expect((after.descriptors ?? .max) - (before.descriptors ?? 0) < 10)
         }
-        print("soak | \(rounds) rounds | " + faults.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+        print(
+            "soak | \(rounds) rounds | "
+                + faults.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
     }
 
     /// SplitMix64.
