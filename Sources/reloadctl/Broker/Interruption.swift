@@ -12,7 +12,7 @@ internal import Synchronization
 ///
 /// The signals are blocked everywhere and fetched with `sigtimedwait`, so no code runs inside a signal handler. While the
 /// main thread is inside a call that cannot look at ``descriptor`` (connecting, declaring, sending), its socket is shut
-/// down instead; what not even that ends, name resolution, is ended with the process a second later.
+/// down instead; what not even that ends, name resolution, is ended with the process half a second later.
 final class Interruption: Sendable {
     private struct State {
         var signal: Int32?
@@ -112,7 +112,7 @@ final class Interruption: Sendable {
                 state.blocked?.interrupt()
                 return state.isOver
             }
-            next = wasOver ? nil : .now + .seconds(1)
+            next = wasOver ? nil : .now + .milliseconds(500)
         }
     }
 

@@ -25,7 +25,9 @@ struct RequestRun {
 
     private(set) var view = FleetView()
     private(set) var answers: Answers
-    private(set) var progress = Progress.unsent
+    private(set) var progress = Progress.unsent {
+        didSet { keepLastWords() }
+    }
     /// Why the stream could not be read to the end of the wait.
     private(set) var problem: BrokerError?
     /// The signal that ended the wait.
