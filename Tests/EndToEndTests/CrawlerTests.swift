@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import Synchronization
 import Testing
 
 extension EndToEnd {
@@ -75,7 +76,8 @@ extension EndToEnd {
                 let wire = Wire(broker: world.broker)
                 let parsers = ["CParserV1", "CParserV2", "SwiftParserV1"]
                 for revision in 1...200 {
-                    let id = UUID().uuidString
+                    // One after the other is answered: of two that wait only the newer one is loaded.
+                    let (id, configID) = (UUID().uuidString, UUID().uuidString)
                     let rules = Data("max_depth: 8\ndelay_ms: 0\nuser_agent: crawler-\(revision)\n".utf8)
                         .base64EncodedString()
                     let body = """
@@ -87,17 +89,18 @@ extension EndToEnd {
                         {"protocol":"reload.request.v1","operation":"apply","destination":"\(world.service):*","modules":[
                         {"name":"crawler.rules","kind":"config","revision":\(revision),"inline":"\(rules)"}]}
                         """
-                    try await wire.publish(Array(config.utf8), id: UUID().uuidString)
-                    if revision < 200 {
-                        try await wire.publish(Array(body.utf8), id: id)
-                    } else {
-                        let state = try await wire.report {
-                            $0.request == id ? $0.state : nil
-                        } after: {
-                            try await wire.publish(Array(body.utf8), id: id)
+                    let states = Mutex<[String: ReportState]>([:])
+                    _ = try await wire.report { report in
+                        guard let request = report.request, [id, configID].contains(request) else { return nil }
+                        return states.withLock { states -> Bool? in
+                            states[request] = report.state
+                            return states.count == 2 ? true : nil
                         }
-                        #expect(state == .applied)
+                    } after: {
+                        try await wire.publish(Array(config.utf8), id: configID)
+                        try await wire.publish(Array(body.utf8), id: id)
                     }
+                    #expect(states.withLock { $0.values.allSatisfy { $0 == .applied } })
                 }
                 let line = try await crawler.line { $0.parser.revision == 200 && $0.rules.revision == 200 }
                 // The first generation, then 200 of each.

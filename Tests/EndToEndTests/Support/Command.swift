@@ -156,7 +156,19 @@ final class Command: Sendable {
                 }
             }
             if let outcome { return outcome }
-            try? await change { $0.status != nil }
+            do {
+                try await change { $0.status != nil }
+            } catch {
+                // The test is out of time: whoever hangs is ended.
+                signal(SIGKILL)
+                await withCheckedContinuation { continuation in
+                    let hasEnded = state.withLock { state in
+                        if state.status == nil { state.waiting.append(continuation) }
+                        return state.status != nil
+                    }
+                    if hasEnded { continuation.resume() }
+                }
+            }
         }
     }
 
