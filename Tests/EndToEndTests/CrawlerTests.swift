@@ -90,7 +90,7 @@ extension EndToEnd {
                         {"name":"crawler.rules","kind":"config","revision":\(revision),"inline":"\(rules)"}]}
                         """
                     let states = Mutex<[String: ReportState]>([:])
-                    _ = try await wire.report { report in
+                    _ = try await wire.report { report -> Bool? in
                         guard let request = report.request, [id, configID].contains(request) else { return nil }
                         return states.withLock { states -> Bool? in
                             states[request] = report.state

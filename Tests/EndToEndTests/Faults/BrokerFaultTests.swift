@@ -7,9 +7,11 @@ extension EndToEnd.Faults {
         @Test func restarted() async throws {
             try await row("broker restarted in order") { world, row in
                 let agents = try await fleet(world, row)
-                try await row.publish(40)
+                // Some of it is confirmed before, some refused, some waits.
+                let publishing = row.publishing(40, inBatchesOf: 1)
                 try await world.broker.run("restart")
                 row.healed()
+                try await publishing.value
                 try await row.publish(40)
                 try await row.finish(agents)
             }
@@ -74,7 +76,7 @@ extension EndToEnd.Faults {
             try await row("rabbitmqctl close_all_connections") { world, row in
                 let agents = try await fleet(world, row)
                 let seen = try lines(of: agents)
-                let publishing = row.publishing(80)
+                let publishing = row.publishing(80, inBatchesOf: 1)
                 try await world.broker.run("ctl", "close_all_connections", "because")
                 for (agent, seen) in zip(agents, seen) {
                     try await agent.logs("CONNECTION_FORCED", times: 2, from: seen)

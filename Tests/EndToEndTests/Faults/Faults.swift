@@ -1,4 +1,5 @@
 import Foundation
+import ReloadCore
 import Testing
 
 /// Runs a row of the fault matrix in a world of its own.
@@ -34,5 +35,37 @@ extension EndToEnd {
                 ProcessInfo.processInfo.environment["CI"] != nil
             #endif
         }
+    }
+}
+
+/// What the rows count by.
+@Suite struct TallyTests {
+    private func report(_ request: String, _ state: ReportState, superseded: [String]? = nil) -> Report {
+        var report = Report(
+            request: request, service: "crawler", instance: "one", sequence: 1, state: state, at: Date())
+        report.superseded = superseded
+        return report
+    }
+
+    @Test func aReportThatIsSentAgainCountsOnce() {
+        var tally = Outcomes.Tally()
+        for _ in 0..<2 { tally.add(report("r3", .applied, superseded: ["r1", "r2"]), id: "a") }
+        #expect(tally.count == 3)
+        #expect(tally.answered(["r1", "r2", "r3"], by: ["one"]) == 3)
+        #expect(tally.answered(["r1", "r2", "r3", "r4"], by: ["one"]) == 3)
+        #expect(tally.answered(["r1"], by: ["one", "two"]) == 0)
+        #expect(tally.answeredTwice.isEmpty && tally.appliedTwice.isEmpty)
+    }
+
+    @Test func anotherReportOfTheSameRequestIsSeen() {
+        var tally = Outcomes.Tally()
+        tally.add(report("r1", .applied), id: "a")
+        tally.add(report("r1", .applying), id: "b")
+        #expect(tally.answeredTwice.isEmpty)
+        tally.add(report("r1", .unchanged), id: "c")
+        #expect(tally.answeredTwice == ["r1"] && tally.appliedTwice.isEmpty)
+        tally.add(report("r1", .applied), id: "d")
+        #expect(tally.appliedTwice == ["r1"])
+        #expect(tally.count == 1)
     }
 }

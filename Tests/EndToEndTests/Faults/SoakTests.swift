@@ -5,7 +5,8 @@ import Testing
 /// Random faults for minutes, against ten instances and a publisher: `scripts/soak MINUTES`.
 @Suite(
     .withBroker,
-    .enabled(if: Repository.isReady && Soak.minutes > 0, "scripts/soak says for how long"),
+    .enabled(
+        if: Repository.isReady && EndToEnd.Faults.hasFaultPoints && Soak.minutes > 0, "scripts/soak says for how long"),
     .timeLimit(.minutes(Soak.minutes + 5)))
 struct SoakTests {
     @Test func soak() async throws {

@@ -27,7 +27,7 @@ final class Outcomes: Sendable {
         /// Messages of `online` reports by instance, the newest last.
         fileprivate(set) var notes: [String: [String]] = [:]
 
-        fileprivate mutating func add(_ report: Report, id: String) {
+        mutating func add(_ report: Report, id: String) {
             if report.state == .online { notes[report.instance, default: []].append(report.message) }
             guard report.state.isFinal else { return }
             reports += 1
