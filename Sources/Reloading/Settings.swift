@@ -25,7 +25,8 @@ extension ReloadAgent {
         /// How long the broker keeps the queue of an instance that is away (delivery `queue`).
         public var queueExpiry = Duration.seconds(7 * 24 * 60 * 60)
         /// Folder for the journal and the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
-        /// `$XDG_STATE_HOME/reload-agent/<service>/<instance>`. One live instance for each folder.
+        /// `$XDG_STATE_HOME/reload-agent/<service>/<instance, or the host>`. One live instance for each folder: several
+        /// on one host need names or folders of their own.
         public var stateDirectory: String?
         /// Folders a request's `path` may lead into; none: the folders of the registered files.
         public var artifactRoots: [String] = []
