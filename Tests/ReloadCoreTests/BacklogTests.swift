@@ -195,7 +195,7 @@ import Testing
     @Test func aFloodIsAHandfulOfLoadsAndEachRequestIsAnsweredOnce() async throws {
         let scene = try Scene()
         let rules = try scene.rules()
-        let count = 20_000
+        let count = 5000
         for number in 1...count { scene.send(body("rules", Int64(number), Int64(number)), id: "\(number)") }
         let answers = await scene.answers(count)
         #expect(answers.values.allSatisfy { $0.count == 1 })
