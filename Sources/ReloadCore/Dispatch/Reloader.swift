@@ -66,6 +66,8 @@ package final class Reloader: Sendable {
         /// A fresh instance reads what was there before it: nobody waits for its word on what changes nothing.
         var isNewcomer: Bool
         var isStopping = false
+        /// How many loads of a module in a row took the place of others, at most 4.
+        var floods: [String: Int] = [:]
         /// An `online` report is on its way; another one is due after it.
         var isAnnouncing = false
         var isAnnouncementDue = false
@@ -91,7 +93,7 @@ package final class Reloader: Sendable {
 
     /// Tickets that one report answers; beyond that another report is sent.
     private static let ticketLimit = 1000
-    /// How long no request for a module comes after a flood of them.
+    /// How long no request for a module comes after a first flood of them.
     private static let floodPause = Duration.milliseconds(50)
     /// Requests that may be unanswered before no more are read ahead.
     private static let unansweredLimit = 50_000
@@ -262,8 +264,7 @@ package final class Reloader: Sendable {
     private func run(_ id: UInt64) {
         workers.run { [self] in
             waitForTheEndOfAFlood(id)
-            let begun = state.withLock { $0.isStopping ? nil : $0.queues.begin(id) }
-            guard var job = begun else { return }
+            guard var job = begin(id) else { return }
             var outcome = outcome(of: job)
             let isStepBack = job.request.operation == .rollback && job.request.modules.allSatisfy { $0.revision == nil }
             // A missed version that is no good here was none elsewhere: nobody went back to it.
@@ -283,14 +284,28 @@ package final class Reloader: Sendable {
         }
     }
 
-    /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing.
+    /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing. Each load
+    /// in a flood doubles the pause that is taken for its end, and the time after which the next one is loaded anyway.
     private func waitForTheEndOfAFlood(_ id: UInt64) {
-        let limit = ContinuousClock.now + .seconds(1)
+        let level = state.withLock { state in
+            state.queues[id]?.moduleNames.compactMap { state.floods[$0] }.max() ?? 0
+        }
+        let limit = ContinuousClock.now + .seconds(1 << level)
         while let last = state.withLock({ $0.isStopping ? nil : $0.queues[id]?.foldedAt }) {
             let now = ContinuousClock.now
-            let rest = min(last + Self.floodPause, limit) - now
+            let rest = min(last + Self.floodPause * (1 << level), limit) - now
             guard rest > .zero else { return }
             usleep(UInt32(rest / .microseconds(1)) + 1)
+        }
+    }
+
+    private func begin(_ id: UInt64) -> ReloadJob? {
+        state.withLock { state in
+            guard !state.isStopping, let job = state.queues.begin(id) else { return nil }
+            for name in job.moduleNames where state.modules[name] != nil {
+                state.floods[name] = job.foldCount == 0 ? nil : min(state.floods[name, default: 0] + 1, 4)
+            }
+            return job
         }
     }
 
