@@ -21,7 +21,7 @@ import Testing
         older = record
         record.answered = ["one", "two"]
         record.reports = [
-            JournalRecord.PendingReport(
+            Reloader.Outgoing(
                 id: "r",
                 report: Report(
                     request: "one", service: "s", instance: "i", sequence: 1, state: .applied,

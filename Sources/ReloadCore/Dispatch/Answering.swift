@@ -72,10 +72,7 @@ extension Reloader {
             let message = Outgoing(
                 report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
             outgoing.append((message, answer))
-            journal.add(
-                answered: answer.tickets.compactMap(\.id),
-                report: JournalRecord.PendingReport(
-                    id: message.id, report: report, replyTo: message.replyTo, correlationID: message.correlationID))
+            journal.add(answered: answer.tickets.compactMap(\.id), report: message)
             for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
         }
         let isSaved = journal.write(records)

@@ -121,19 +121,17 @@ extension Reloader {
     /// when every module is registered.
     package func start() {
         var predecessors: [String: Report] = [:]
-        for report in journal.unconfirmed {
-            if report.report.instance != settings.instance { predecessors[report.report.instance] = report.report }
-            outlets.report(
-                Outgoing(
-                    id: report.id, report: report.report, replyTo: report.replyTo, correlationID: report.correlationID)
-            ) { [journal] in journal.confirmed(report.id) }
+        for outgoing in journal.unconfirmed {
+            let report = outgoing.report
+            if report.instance != settings.instance { predecessors[report.instance] = report }
+            outlets.report(outgoing) { [journal] in journal.confirmed(outgoing.id) }
         }
         // Whose word comes this late is not there any more.
         for (name, last) in predecessors {
             let goodbye = Report(
                 request: nil, service: settings.service, instance: name, sequence: last.sequence + 1, state: .offline,
                 at: now())
-            outlets.report(Outgoing(report: goodbye, replyTo: nil, correlationID: nil)) {}
+            outlets.report(Outgoing(report: goodbye)) {}
         }
         for mark in marks where !mark.mayTryAgain && mark.request != nil {
             let error = mark.error

@@ -31,13 +31,19 @@ package final class Reloader: Sendable {
     }
 
     /// A report with where it goes.
-    package struct Outgoing: Sendable {
+    package struct Outgoing: Codable, Sendable, Equatable {
         /// AMQP `message_id`; a report that is sent again keeps it.
         package var id = UUID().uuidString
         package var report: Report
         /// Queue that wants a copy.
         package var replyTo: String?
         package var correlationID: String?
+
+        enum CodingKeys: String, CodingKey {
+            case id, report
+            case replyTo = "reply_to"
+            case correlationID = "correlation_id"
+        }
     }
 
     /// What a reloader needs of the outside. `done` is called on any thread when the broker has taken the message.

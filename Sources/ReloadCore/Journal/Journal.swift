@@ -76,7 +76,7 @@ package final class Journal: Sendable {
     var answered: [String] { state.withLock { $0.record.answered } }
 
     /// Reports that the broker has not confirmed.
-    var unconfirmed: [JournalRecord.PendingReport] { state.withLock { $0.record.reports } }
+    var unconfirmed: [Reloader.Outgoing] { state.withLock { $0.record.reports } }
 
     /// Name of the queue this instance left with the broker.
     package var queue: String? {
@@ -90,7 +90,7 @@ package final class Journal: Sendable {
     }
 
     /// Notes an answer: the requests it answers, and the report that is on its way.
-    func add(answered ids: [String], report: JournalRecord.PendingReport) {
+    func add(answered ids: [String], report: Reloader.Outgoing) {
         let overflow = state.withLock { state in
             state.changes += 1
             state.record.answered += ids

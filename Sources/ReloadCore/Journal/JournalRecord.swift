@@ -30,22 +30,6 @@ package struct JournalRecord: Codable, Sendable, Equatable {
         }
     }
 
-    /// A report that the broker has not confirmed yet.
-    package struct PendingReport: Codable, Sendable, Equatable {
-        /// AMQP `message_id`: the same each time it is sent.
-        package var id: String
-        package var report: Report
-        /// Queue that wants a copy.
-        package var replyTo: String?
-        package var correlationID: String?
-
-        enum CodingKeys: String, CodingKey {
-            case id, report
-            case replyTo = "reply_to"
-            case correlationID = "correlation_id"
-        }
-    }
-
     package var modules: [String: Module] = [:]
     /// Place in the stream of requests.
     package var position: StreamPosition.Saved?
@@ -53,8 +37,8 @@ package struct JournalRecord: Codable, Sendable, Equatable {
     package var queue: String?
     /// `message_id`s answered last, the oldest first: what a queue may deliver again.
     package var answered: [String] = []
-    /// The oldest first.
-    package var reports: [PendingReport] = []
+    /// Reports that the broker has not confirmed, the oldest first.
+    package var reports: [Reloader.Outgoing] = []
 
     package init() {}
 }
