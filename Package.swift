@@ -27,13 +27,14 @@ let package = Package(
             providers: [.apt(["librabbitmq-dev"]), .yum(["librabbitmq-devel"])]
         ),
         .target(name: "CReloadAMQP", dependencies: ["CRabbitMQ"]),
+        .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
         .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
         .target(name: "ReloadPlugin", dependencies: ["CReloadPlugin"]),
         .target(
             name: "ReloadCore",
             dependencies: [
-                "CReloadHost", "CReloadPlugin", "Yams",
+                "CReloadGuard", "CReloadHost", "CReloadPlugin", "Yams",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -65,7 +66,7 @@ let package = Package(
         .testTarget(
             name: "ReloadCoreTests",
             dependencies: [
-                "ReloadCore",
+                "CReloadGuard", "ReloadCore", "guard-litmus",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
@@ -73,6 +74,7 @@ let package = Package(
         ),
         .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP", "ReloadCore"]),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
+        .executableTarget(name: "guard-litmus", dependencies: ["CReloadGuard"], path: "Tests/GuardLitmus"),
         .executableTarget(
             name: "test-agent",
             dependencies: ["Reloading", .product(name: "Logging", package: "swift-log")],
@@ -93,7 +95,7 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-let cTargets: Set = ["CReloadAMQP", "CReloadPlugin", "CReloadHost"]
+let cTargets: Set = ["CReloadAMQP", "CReloadGuard", "CReloadPlugin", "CReloadHost", "guard-litmus"]
 for target in package.targets where target.type != .system && !cTargets.contains(target.name) {
     target.swiftSettings = [
         .enableUpcomingFeature("ExistentialAny"),

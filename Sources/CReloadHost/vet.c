@@ -5,23 +5,28 @@
 #include <fcntl.h>
 #include <link.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-/* "<seconds of CPU time>:<path>" asks a new process to vet instead of running `main`. */
+/* Asks a new process to wait for a request to vet instead of running `main`. */
 #define REQUEST_VARIABLE "RELOAD_AGENT_VET"
-/* Descriptors of the vetting process: 0 gives the nonce, 1 and 2 are its output, 3 takes the verdict. */
+/* Descriptors of the vetting process: 0 is empty, 1 and 2 are its output, 3 takes the verdict, 4 brings the request and ends
+   with the service. */
 #define VERDICT_DESCRIPTOR 3
+#define REQUEST_DESCRIPTOR 4
 #define NONCE_SIZE 16
 
 /* What the vetting process writes, in one piece below PIPE_BUF. */
@@ -30,34 +35,36 @@ struct verdict {
     creload_failure failure; /* step DONE: passed */
 };
 
-static bool read_all(int descriptor, void *bytes, size_t count) {
-    size_t done = 0;
-    while (done < count) {
-        ssize_t got = read(descriptor, (uint8_t *)bytes + done, count - done);
-        if (got > 0) done += (size_t)got;
-        else if (got == 0 || errno != EINTR) return false;
-    }
-    return true;
-}
+/* What the vetting process is sent, in one packet. */
+struct request {
+    uint8_t nonce[NONCE_SIZE];
+    uint32_t cpu_seconds;
+    char path[4096]; /* as far as the path goes, with its NUL */
+};
 
 /* In the vetting process, before `main`; with any other start of the executable this is one getenv. */
 __attribute__((constructor)) static void vet_if_asked(void) {
-    const char *request = getenv(REQUEST_VARIABLE);
-    if (!request) return;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "reload-vet");
-    char *path = NULL;
-    unsigned long seconds = strtoul(request, &path, 10);
-    struct verdict verdict;
-    memset(&verdict, 0, sizeof verdict);
-    if (*path != ':' || !read_all(STDIN_FILENO, verdict.nonce, NONCE_SIZE)) _exit(2);
-    path = strdup(path + 1);
+    if (!getenv(REQUEST_VARIABLE)) return;
     unsetenv(REQUEST_VARIABLE);
-    if (!path) _exit(2);
+    prctl(PR_SET_NAME, "reload-vet");
+    struct request request;
+    struct verdict verdict;
+    ssize_t count = recv(REQUEST_DESCRIPTOR, &request, sizeof request, 0);
+    if (count <= (ssize_t)offsetof(struct request, path)) _exit(2);
+    request.path[sizeof request.path - 1] = 0;
+    /* From here on it dies with the service. PR_SET_PDEATHSIG would not do: it goes by the thread that started a process. */
+    fcntl(REQUEST_DESCRIPTOR, F_SETOWN, getpid());
+    fcntl(REQUEST_DESCRIPTOR, F_SETSIG, SIGKILL);
+    fcntl(REQUEST_DESCRIPTOR, F_SETFL, O_ASYNC);
+    struct pollfd service = {REQUEST_DESCRIPTOR, 0, 0};
+    if (poll(&service, 1, 0) != 0) _exit(2);
+    memset(&verdict, 0, sizeof verdict);
+    memcpy(verdict.nonce, request.nonce, NONCE_SIZE);
+    memset(request.nonce, 0, NONCE_SIZE);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    setrlimit(RLIMIT_CPU, &(struct rlimit){seconds, seconds + 1});
+    setrlimit(RLIMIT_CPU, &(struct rlimit){request.cpu_seconds, request.cpu_seconds + 1});
     creload_loaded loaded;
-    if (creload_load(path, true, &loaded, &verdict.failure) && creload_self_test(&loaded, &verdict.failure))
+    if (creload_load(request.path, true, &loaded, &verdict.failure) && creload_self_test(&loaded, &verdict.failure))
         verdict.failure.step = CRELOAD_STEP_DONE;
     _exit(write(VERDICT_DESCRIPTOR, &verdict, sizeof verdict) == sizeof verdict ? 0 : 2);
 }
@@ -81,7 +88,7 @@ static int64_t milliseconds_now(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static char **environment_with(const char *request) {
+static char **environment(void) {
     size_t count = 0;
     while (environ[count]) count++;
     char **copy = malloc((count + 3) * sizeof *copy);
@@ -90,44 +97,53 @@ static char **environment_with(const char *request) {
     for (size_t i = 0; i < count; i++)
         if (strncmp(environ[i], "SWIFT_BACKTRACE=", 16) != 0) copy[kept++] = environ[i];
     copy[kept++] = (char *)"SWIFT_BACKTRACE=enable=no"; /* a crash is a verdict here, not worth seconds of symbols */
-    copy[kept++] = (char *)request;
+    copy[kept++] = (char *)REQUEST_VARIABLE "=1";
     copy[kept] = NULL;
     return copy;
 }
 
-/* pipe2 with both ends above the descriptors that the spawned process gets by number: dup2 of one onto itself would leave
-   it close-on-exec. */
-static bool high_pipe(int ends[2]) {
-    int low[2];
-    if (pipe2(low, O_CLOEXEC) != 0) return false;
-    ends[0] = fcntl(low[0], F_DUPFD_CLOEXEC, VERDICT_DESCRIPTOR + 1);
-    ends[1] = fcntl(low[1], F_DUPFD_CLOEXEC, VERDICT_DESCRIPTOR + 1);
-    close(low[0]);
-    close(low[1]);
+/* Descriptors above those that the spawned process gets by number: dup2 of one onto itself would leave it close-on-exec. */
+static bool raise_both(int ends[2]) {
+    int low[2] = {ends[0], ends[1]};
+    for (int i = 0; i < 2; i++) {
+        ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, REQUEST_DESCRIPTOR + 1);
+        close(low[i]);
+    }
     return ends[0] >= 0 && ends[1] >= 0;
 }
+
+static bool make_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) == 0 && raise_both(ends); }
 
 static void close_open(int *descriptor) {
     if (*descriptor >= 0) close(*descriptor);
     *descriptor = -1;
 }
 
-static int spawn(pid_t *process, const char *request_value, int nonce, int output, int verdict) {
+/* A vetting process: it waits for its request, or works on it. */
+struct trial {
+    pid_t process;
+    int request, output, verdict; /* the service's ends */
+};
+
+static const struct trial no_trial = {-1, -1, -1, -1};
+
+static int spawn(pid_t *process, int request, int output, int verdict) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
-    char **environment = environment_with(request_value);
-    if (!environment) return ENOMEM;
+    char **variables = environment();
+    if (!variables) return ENOMEM;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, nonce, STDIN_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
     posix_spawn_file_actions_adddup2(&actions, verdict, VERDICT_DESCRIPTOR);
+    posix_spawn_file_actions_adddup2(&actions, request, REQUEST_DESCRIPTOR);
 #if defined(__GLIBC_PREREQ)
 #if __GLIBC_PREREQ(2, 34)
-    posix_spawn_file_actions_addclosefrom_np(&actions, VERDICT_DESCRIPTOR + 1);
+    posix_spawn_file_actions_addclosefrom_np(&actions, REQUEST_DESCRIPTOR + 1);
 #endif
 #endif
     posix_spawnattr_init(&attributes);
@@ -136,10 +152,93 @@ static int spawn(pid_t *process, const char *request_value, int nonce, int outpu
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
     char *arguments[] = {(char *)"reload-vet", NULL};
-    int result = posix_spawn(process, "/proc/self/exe", &actions, &attributes, arguments, environment);
+    int result = posix_spawn(process, "/proc/self/exe", &actions, &attributes, arguments, variables);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
-    free(environment);
+    free(variables);
+    return result;
+}
+
+/* 0, or the error number. */
+static int start(struct trial *trial) {
+    int request[2] = {-1, -1}, output[2] = {-1, -1}, verdict[2] = {-1, -1}, result;
+    *trial = no_trial;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, request) != 0 || !raise_both(request) ||
+        !make_pipe(output) || !make_pipe(verdict))
+        result = errno;
+    else
+        result = spawn(&trial->process, request[1], output[1], verdict[1]);
+    close_open(&request[1]);
+    close_open(&output[1]);
+    close_open(&verdict[1]);
+    trial->request = request[0];
+    trial->output = output[0];
+    trial->verdict = verdict[0];
+    if (result == 0) {
+        fcntl(trial->output, F_SETFL, O_NONBLOCK);
+        fcntl(trial->verdict, F_SETFL, O_NONBLOCK);
+    }
+    return result;
+}
+
+static void close_all(struct trial *trial) {
+    close_open(&trial->request);
+    close_open(&trial->output);
+    close_open(&trial->verdict);
+}
+
+/* Ends it with whatever it left running: its process group is its own. */
+static void end(struct trial *trial) {
+    if (trial->process > 0) {
+        kill(-trial->process, SIGKILL);
+        waitpid(trial->process, NULL, 0);
+    }
+    close_all(trial);
+    *trial = no_trial;
+}
+
+/* The process that waits for the next request, and the last one that was killed: its end takes as long as a trial. */
+static struct trial spare = {-1, -1, -1, -1}, killed = {-1, -1, -1, -1};
+static pthread_mutex_t trials_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct trial exchange(struct trial *place, struct trial new) {
+    pthread_mutex_lock(&trials_lock);
+    struct trial old = *place;
+    *place = new;
+    pthread_mutex_unlock(&trials_lock);
+    return old;
+}
+
+static bool can_vet(void) {
+    bool in_main_program = false;
+    dl_iterate_phdr(is_in_main_program, &in_main_program);
+    return in_main_program;
+}
+
+void creload_vet_dismiss(void) {
+    struct trial waiting = exchange(&spare, no_trial), old = exchange(&killed, no_trial);
+    end(&waiting);
+    end(&old);
+}
+
+void creload_vet_prepare(void) {
+    struct trial new = no_trial, old = exchange(&killed, no_trial);
+    end(&old);
+    pthread_mutex_lock(&trials_lock);
+    bool is_there = spare.process > 0;
+    pthread_mutex_unlock(&trials_lock);
+    if (is_there || !can_vet()) return;
+    if (start(&new) == 0) new = exchange(&spare, new); /* another thread may have done the same meanwhile */
+    end(&new);
+}
+
+/* Sends it to the process that waits, else to a new one; 0, or the error number. */
+static int send_request(struct trial *trial, const struct request *request, size_t size) {
+    *trial = exchange(&spare, no_trial);
+    if (trial->process > 0 && send(trial->request, request, size, MSG_NOSIGNAL) == (ssize_t)size) return 0;
+    end(trial);
+    int result = start(trial);
+    if (result == 0 && send(trial->request, request, size, MSG_NOSIGNAL) != (ssize_t)size) result = errno;
     return result;
 }
 
@@ -166,66 +265,47 @@ static bool keep_tail(int descriptor, char *tail, size_t capacity) {
 void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting) {
     memset(vetting, 0, sizeof *vetting);
     vetting->verdict = CRELOAD_VERDICT_UNAVAILABLE;
-    bool in_main_program = false;
-    dl_iterate_phdr(is_in_main_program, &in_main_program);
-    if (!in_main_program) return;
-
-    uint8_t nonce[NONCE_SIZE];
-    int input[2] = {-1, -1}, output[2] = {-1, -1}, result[2] = {-1, -1}, exit_descriptor = -1;
-    pid_t process = -1;
-    char *request = NULL;
-    if (asprintf(&request, REQUEST_VARIABLE "=%u:%s", timeout_milliseconds / 1000 + 1, path) < 0) {
-        request = NULL;
-        errno = ENOMEM;
-        goto unavailable;
-    }
-    if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce || !high_pipe(input) || !high_pipe(output)
-        || !high_pipe(result) || write(input[1], nonce, sizeof nonce) != (ssize_t)sizeof nonce)
-        goto unavailable;
-    errno = spawn(&process, request, input[0], output[1], result[1]);
-    if (errno != 0) goto unavailable;
-    close_open(&input[0]);
-    close_open(&input[1]);
-    close_open(&output[1]);
-    close_open(&result[1]);
-    fcntl(output[0], F_SETFL, O_NONBLOCK);
-    fcntl(result[0], F_SETFL, O_NONBLOCK);
-    /* Without pidfd_open (before Linux 5.3) the end of the process is asked for every 20 ms. */
-    exit_descriptor = (int)syscall(SYS_pidfd_open, process, 0);
-
+    if (!can_vet()) return;
+    struct request request = {.cpu_seconds = timeout_milliseconds / 1000 + 1};
+    size_t length = strlen(path);
+    struct trial trial = no_trial;
     struct verdict verdict;
     size_t received = 0;
-    int status = 0;
-    bool has_ended = false, is_late = false;
+    int exit_descriptor = -1, status = 0;
+    bool has_ended = false, is_late = false, is_decided = false;
+    vetting->detail = length < sizeof request.path ? 0 : ENAMETOOLONG;
+    if (vetting->detail == 0 && getrandom(request.nonce, NONCE_SIZE, 0) != NONCE_SIZE) vetting->detail = errno;
+    if (vetting->detail == 0) {
+        memcpy(request.path, path, length + 1);
+        vetting->detail = send_request(&trial, &request, offsetof(struct request, path) + length + 1);
+    }
+    if (vetting->detail != 0) return end(&trial);
+    /* Without pidfd_open (before Linux 5.3) the end of the process is asked for every 20 ms. */
+    exit_descriptor = (int)syscall(SYS_pidfd_open, trial.process, 0);
     int64_t deadline = milliseconds_now() + timeout_milliseconds;
-    while (!has_ended && !is_late) {
+    while (!has_ended && !is_late && !is_decided) {
         int64_t rest = deadline - milliseconds_now();
         if (rest < 0) rest = 0;
-        struct pollfd watched[] = {{output[0], POLLIN, 0}, {result[0], POLLIN, 0}, {exit_descriptor, POLLIN, 0}};
+        struct pollfd watched[] = {{trial.output, POLLIN, 0}, {trial.verdict, POLLIN, 0}, {exit_descriptor, POLLIN, 0}};
         int wait = exit_descriptor >= 0 || rest < 20 ? (int)rest : 20;
         poll(watched, 3, wait);
-        pid_t ended = waitpid(process, &status, WNOHANG);
+        pid_t ended = waitpid(trial.process, &status, WNOHANG);
         /* ECHILD: the service reaps all children itself or ignores SIGCHLD. Then the verdict alone speaks. */
-        has_ended = ended == process || (ended < 0 && errno == ECHILD);
-        if (watched[0].revents && !keep_tail(output[0], vetting->output, sizeof vetting->output)) close_open(&output[0]);
-        if (watched[1].revents) {
-            ssize_t got = read(result[0], (uint8_t *)&verdict + received, sizeof verdict - received);
-            if (got > 0) received += (size_t)got;
-            else if (got == 0) close_open(&result[0]);
+        has_ended = ended == trial.process || (ended < 0 && errno == ECHILD);
+        /* What came before the end is still there after it. */
+        if (watched[0].revents || has_ended)
+            while (trial.output >= 0 && poll(&(struct pollfd){trial.output, POLLIN, 0}, 1, 0) > 0)
+                if (!keep_tail(trial.output, vetting->output, sizeof vetting->output)) close_open(&trial.output);
+        while (trial.verdict >= 0 && received < sizeof verdict) {
+            ssize_t got = read(trial.verdict, (uint8_t *)&verdict + received, sizeof verdict - received);
+            if (got == 0) close_open(&trial.verdict);
+            if (got <= 0) break;
+            received += (size_t)got;
         }
+        is_decided = received == sizeof verdict && memcmp(verdict.nonce, request.nonce, NONCE_SIZE) == 0;
         is_late = !has_ended && milliseconds_now() >= deadline;
     }
-    /* What it left in the pipes, and what it left running: its process group is its own. */
-    kill(-process, SIGKILL);
-    if (!has_ended) waitpid(process, &status, 0);
-    while (output[0] >= 0 && poll(&(struct pollfd){output[0], POLLIN, 0}, 1, 0) > 0)
-        if (!keep_tail(output[0], vetting->output, sizeof vetting->output)) break;
-    while (result[0] >= 0 && received < sizeof verdict) {
-        ssize_t got = read(result[0], (uint8_t *)&verdict + received, sizeof verdict - received);
-        if (got <= 0) break;
-        received += (size_t)got;
-    }
-    if (received == sizeof verdict && memcmp(verdict.nonce, nonce, sizeof nonce) == 0) {
+    if (is_decided) {
         verdict.failure.text[sizeof verdict.failure.text - 1] = 0;
         vetting->failure = verdict.failure;
         vetting->verdict =
@@ -239,16 +319,9 @@ void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vettin
         vetting->verdict = CRELOAD_VERDICT_EXITED;
         vetting->detail = WEXITSTATUS(status);
     }
-    goto done;
-unavailable:
-    vetting->detail = errno;
-done:
-    free(request);
-    close_open(&input[0]);
-    close_open(&input[1]);
-    close_open(&output[0]);
-    close_open(&output[1]);
-    close_open(&result[0]);
-    close_open(&result[1]);
     close_open(&exit_descriptor);
+    kill(-trial.process, SIGKILL);
+    if (has_ended) trial.process = -1;
+    else trial = exchange(&killed, trial);
+    end(&trial);
 }

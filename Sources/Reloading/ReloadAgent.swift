@@ -71,8 +71,9 @@ public final class ReloadAgent: Service {
         core.artifactRoots = settings.artifactRoots
         core.keep = settings.keep
         core.reportLimit = settings.reportLimit
-        core.plugins.vetting = settings.vetTimeout.map(Vetting.init(timeout:))
-        core.plugins.generationLimit = settings.generationLimit
+        core.vetting = settings.vetTimeout.map(Vetting.init(timeout:))
+        core.generationLimit = settings.generationLimit
+        core.drainDeadline = settings.drainDeadline
         let reloader = Reloader(
             settings: core, directory: try Self.directory(settings, logger),
             outlets: Reloader.Outlets(
@@ -161,7 +162,7 @@ public final class ReloadAgent: Service {
         _ name: String, file: String, as type: Value.Type = Value.self,
         validate: @escaping @Sendable (Value) throws -> Void = { _ in }
     ) throws(ReloadError) -> Config<Value> {
-        Config(target: try reloader.config(name, file: file, validate: validate))
+        Config(try reloader.config(name, file: file, validate: validate))
     }
 
     /// Registers a plugin, tries the version it had before a restart, else the file, in a process of its own and loads it.
@@ -184,6 +185,27 @@ public final class ReloadAgent: Service {
         prepare: @escaping @Sendable (HandlerArtifact) throws -> @Sendable () throws -> Void
     ) -> ModuleHandle {
         ModuleHandle(target: reloader.handler(name, file: file, prepare))
+    }
+
+    // MARK: One version throughout
+
+    /// Runs `body`, in which every config and plugin of this agent stays at the generation it has at the beginning, all of
+    /// them taken at one moment: between two modules of one request, for instance, there is no mixture.
+    ///
+    /// What the task calls is inside as well, child tasks and `Task { }` included, which keep it until they end. An old
+    /// generation stays in memory meanwhile. A snapshot inside a snapshot is the outer one.
+    ///
+    /// It costs an allocation for each module, and from the first one in a process every read looks for one, which costs some
+    /// nanoseconds more. A single module needs none: take ``Config/current`` once, or ``PluginHandle/pinned``.
+    public func snapshot<Result>(_ body: () throws -> Result) rethrows -> Result {
+        guard let snapshot = reloader.snapshot() else { return try body() }
+        return try Snapshot.$current.withValue(snapshot, operation: body)
+    }
+
+    /// The same for a body that suspends.
+    public func snapshot<Result>(_ body: () async throws -> Result) async rethrows -> Result {
+        guard let snapshot = reloader.snapshot() else { return try await body() }
+        return try await Snapshot.$current.withValue(snapshot, operation: body)
     }
 
     // MARK: Running

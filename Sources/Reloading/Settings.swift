@@ -39,8 +39,12 @@ extension ReloadAgent {
         /// Longest time a plugin may take to open, create and test itself in the process that tries it first. nil tries
         /// nothing beforehand: a plugin that crashes then takes the service with it.
         public var vetTimeout: Duration? = .seconds(10)
-        /// Most generations of one plugin in memory, those that cannot be unloaded included.
+        /// Most generations of one module in memory: the running one, those that something holds, and libraries that cannot
+        /// be unloaded. One more is refused with `plugin.too_many_generations` or `config.too_many_generations`.
         public var generationLimit = 1000
+        /// After this time an old generation that a call, a pin or a snapshot still holds is said in the log and in an `online`
+        /// report. It is never forced.
+        public var drainDeadline = Duration.seconds(60)
         /// Seconds between AMQP heartbeats.
         public var heartbeat = 10
         /// Time between two `online` reports.

@@ -64,6 +64,11 @@ typedef struct creload_vetting {
    `main` sees the request, opens the library, creates an instance, runs the self test and ends the process. The verdict
    counts only with the nonce that process was given. Blocks for at most `timeout_milliseconds`. */
 void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting);
+/* Starts that process beforehand, so that the next creload_vet() need not wait for it: it sleeps until then and ends with
+   the service. Does nothing when one is waiting, or when none can be started. */
+void creload_vet_prepare(void);
+/* Ends the one that waits. */
+void creload_vet_dismiss(void);
 
 #pragma clang assume_nonnull end
 

@@ -15,7 +15,10 @@ extension Reloader {
         let own = older.filter { $0.replyTo != nil }
         answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
         for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
-        if outcome.state == .applied { announce(.online) }
+        if outcome.state == .applied {
+            watchDraining(of: job.moduleNames)
+            announce(.online)
+        }
     }
 
     /// Answers requests that others took the place of.
@@ -163,7 +166,10 @@ extension Reloader {
 
     func inventory() -> [ModuleReport] {
         state.withLock { Array($0.modules.values) }
-            .map { $0.report(.online) }
+            .map { module in
+                module.countGenerations()
+                return module.report(.online)
+            }
             .sorted { $0.name < $1.name }
     }
 

@@ -18,6 +18,15 @@ struct Attempt {
         var swap: (any PreparedSwap)?
         /// Set when code of the candidate was loaded into this process.
         var mark: AttemptMark?
+
+        /// Takes a step of the swap and adds its time to `stage`.
+        mutating func measure<Failure: Error>(
+            _ stage: String, _ step: (inout any PreparedSwap) throws(Failure) -> Void
+        ) throws(Failure) {
+            guard var swap else { return }
+            defer { self.swap = swap }
+            try timings.measure(stage) { () throws(Failure) in try step(&swap) }
+        }
     }
 
     /// What is to be loaded, and under which version.
@@ -29,6 +38,8 @@ struct Attempt {
     let job: ReloadJob
     let modules: [String: Module]
     let directory: StateDirectory
+    /// Runs its argument while no snapshot is taken.
+    let atOnce: (() -> Void) -> Void
     let stage: (Request.Module, any Target) throws(ReloadError) -> StagedArtifact
 
     private var request: Request { job.request }
@@ -221,36 +232,38 @@ struct Attempt {
 
     private func commit(_ candidates: inout [Candidate]) -> Outcome {
         FaultPoint.reached(.opened)
-        var committed: [Int] = []
+        var published: [Int] = []
         var current = 0
         do throws(ReloadError) {
             for index in candidates.indices where candidates[index].swap != nil {
                 current = index
-                var timings = candidates[index].timings
-                try timings.measure("swap") { () throws(ReloadError) in try candidates[index].swap?.commit() }
-                candidates[index].timings = timings
-                committed.append(index)
+                try candidates[index].measure("swap") { (swap) throws(ReloadError) in try swap.publish() }
+                published.append(index)
+            }
+            atOnce {
+                for index in published { candidates[index].measure("swap") { swap in swap.commit() } }
             }
             FaultPoint.reached(.switched)
-            for index in committed {
+            for index in published {
                 current = index
                 if request.modules.count > 1 { blame(candidates[index], isPrepared: false) }
-                var timings = candidates[index].timings
-                try timings.measure("prove") { () throws(ReloadError) in try candidates[index].swap?.prove() }
-                candidates[index].timings = timings
+                try candidates[index].measure("prove") { (swap) throws(ReloadError) in try swap.prove() }
                 if request.modules.count > 1 { blame(candidates[index], isPrepared: true) }
             }
         } catch {
-            for index in committed.reversed() { candidates[index].swap?.revert() }
-            for index in candidates.indices where !committed.contains(index) { candidates[index].swap?.discard() }
+            atOnce {
+                for index in published { candidates[index].swap?.takeBack() }
+            }
+            for index in published.reversed() { candidates[index].swap?.withdraw() }
+            for index in candidates.indices where !published.contains(index) { candidates[index].swap?.discard() }
             let module = candidates[current].module
             module.quarantine(module.withState { $0.attempted?.digest }, because: error)
             var outcome = refusal(at: module.target.name, error, timings: candidates[current].timings)
-            if !committed.isEmpty { outcome.state = .rolledBack }
+            if !published.isEmpty { outcome.state = .rolledBack }
             return outcome
         }
         FaultPoint.reached(.proven)
-        for index in committed {
+        for index in published {
             candidates[index].swap?.finish()
             candidates[index].module.recordProven(broughtBy: job.ticket.id)
         }

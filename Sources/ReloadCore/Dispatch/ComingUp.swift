@@ -9,7 +9,9 @@ extension Reloader {
         _ name: String, file: String, validate: @escaping @Sendable (Value) throws -> Void
     ) throws(ReloadError) -> ConfigTarget<Value> {
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
-            try ConfigTarget(name: name, file: file, artifact: artifact, version: version, validate: validate)
+            try ConfigTarget(
+                name: name, file: file, artifact: artifact, version: version, generationLimit: settings.generationLimit,
+                validate: validate, closing: { [workers] work in workers.run(work) })
         }
         register(target)
         return target
@@ -23,7 +25,8 @@ extension Reloader {
                 $0.mayTryAgain && $0.module == name && $0.digest == artifact.digest
             }
             return try PluginTarget(
-                name: name, file: file, artifact: artifact, version: version, settings: settings.plugins,
+                name: name, file: file, artifact: artifact, version: version, vetting: settings.vetting,
+                generationLimit: settings.generationLimit,
                 willOpen: { () throws(ReloadError) in
                     var mark = AttemptMark(
                         module: name, digest: artifact.digest, revision: version.revision, version: version.version)
@@ -33,9 +36,10 @@ extension Reloader {
                         logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
                     }
                 },
-                onDrained: { [workers] work in workers.run(work) })
+                closing: { [workers] work in workers.run(work) })
         }
         register(target)
+        workers.run { [self] in prepareVetting(for: [name]) }
         return target
     }
 
@@ -54,7 +58,7 @@ extension Reloader {
 
     /// Registers a target; one of the same name takes its place.
     package func register(_ target: any Target) {
-        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name))
+        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name), metrics: metrics)
         state.withLock { $0.modules[target.name] = module }
     }
 

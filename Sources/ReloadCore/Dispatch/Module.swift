@@ -1,3 +1,4 @@
+internal import Metrics
 internal import Synchronization
 
 /// One registered module: its target, and what is known of its versions.
@@ -12,6 +13,8 @@ final class Module: Sendable {
         var quarantine = Quarantine()
         /// `message_id` of the request that brought what runs.
         var broughtBy: String?
+        /// Old generations that are looked after at their deadline.
+        var watched: Set<UInt64> = []
     }
 
     /// A version that was proven here.
@@ -35,10 +38,26 @@ final class Module: Sendable {
     private let state: Mutex<State>
     /// Proven versions kept beside the running one.
     private let keep: Int
+    private let gauges: Gauges
 
-    init(target: any Target, keep: Int, restored: JournalRecord.Module?) {
+    /// What of it is in memory.
+    private struct Gauges {
+        let generations, lingering, inFlight: Gauge
+
+        init(_ module: String, _ metrics: any MetricsFactory) {
+            func gauge(_ label: String) -> Gauge {
+                Gauge(label: label, dimensions: [("module", module)], factory: metrics)
+            }
+            generations = gauge("reload_agent_generations")
+            lingering = gauge("reload_agent_generations_lingering")
+            inFlight = gauge("reload_agent_calls_lingering")
+        }
+    }
+
+    init(target: any Target, keep: Int, restored: JournalRecord.Module?, metrics: any MetricsFactory) {
         self.target = target
         self.keep = keep
+        gauges = Gauges(target.name, metrics)
         state = Mutex(
             State(
                 desired: restored?.desired?.report, attempted: restored?.attempted?.report,
@@ -69,6 +88,16 @@ final class Module: Sendable {
         let others: Set<ReloadCode> = [.pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven]
         guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
         withState { $0.quarantine.add(digest, because: "\(error)") }
+    }
+
+    /// Tells the metrics what is in memory; returns the old generations that something holds.
+    @discardableResult
+    func countGenerations() -> [LingeringReport] {
+        let lingering = target.lingering
+        gauges.generations.record(target.generationsInMemory)
+        gauges.lingering.record(lingering.count)
+        gauges.inFlight.record(lingering.map(\.inFlight).reduce(0, +))
+        return lingering
     }
 
     /// This module's part of a report.

@@ -22,7 +22,12 @@ package final class Reloader: Sendable {
         package var reportLimit = 1000
         /// Bytes of requests that may wait before no more are read ahead.
         package var waitingBytes = 64 << 20
-        package var plugins = PluginTarget.Settings()
+        /// How candidates are tried; nil tries nothing beforehand: one that crashes then takes the service with it.
+        package var vetting: Vetting? = Vetting()
+        /// Most generations of one module in memory at once, the running one and those that cannot be unloaded included.
+        package var generationLimit = 1000
+        /// After this time an old generation that something still holds is reported.
+        package var drainDeadline = Duration.seconds(60)
 
         package init(service: String, instance: String) {
             self.service = service
@@ -116,6 +121,8 @@ package final class Reloader: Sendable {
     let metrics: any MetricsFactory
     private let waiting = Weight.Total()
     let answering = Mutex(Answering())
+    /// Held while modules are switched, and while all are pinned.
+    let switching = Mutex(())
     /// Attempts that an earlier process did not survive.
     let marks: [AttemptMark]
 
@@ -287,7 +294,17 @@ package final class Reloader: Sendable {
             }
             for next in started { run(next) }
             answer(job, outcome, isLast: !mustReinstate)
+            prepareVetting(for: job.moduleNames)
         }
+    }
+
+    /// Has the process that tries the next plugin started before it is needed.
+    func prepareVetting(for names: [String]) {
+        guard settings.vetting != nil else { return }
+        let hasPlugin = state.withLock { state in
+            !state.isStopping && names.contains { state.modules[$0]?.target.kind == .plugin }
+        }
+        if hasPlugin { Vetting.prepare() }
     }
 
     /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing. Each load
@@ -342,7 +359,10 @@ package final class Reloader: Sendable {
     }
 
     private func attempt(_ job: ReloadJob) -> Attempt {
-        Attempt(job: job, modules: state.withLock { $0.modules }, directory: directory) {
+        Attempt(
+            job: job, modules: state.withLock { $0.modules }, directory: directory,
+            atOnce: { [self] body in switching.withLock { _ in body() } }
+        ) {
             [self] (wanted, target) throws(ReloadError) in try stage(wanted, target)
         }
     }
@@ -387,6 +407,7 @@ package final class Reloader: Sendable {
 
     /// Saves for the last time and gives the state directory to whoever comes next.
     package func close() {
+        Vetting.dismiss()
         save()
         directory.close()
     }

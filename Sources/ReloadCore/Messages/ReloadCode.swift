@@ -100,6 +100,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let configInvalid = Self(rawValue: "config.invalid")
     /// The service's `validate` closure refused it.
     public static let configRefused = Self(rawValue: "config.refused")
+    /// As many old values as the agent's settings allow are still held by calls or snapshots.
+    public static let configTooManyGenerations = Self(rawValue: "config.too_many_generations")
     /// The service's own handler failed.
     public static let handlerFailed = Self(rawValue: "handler.failed")
 
@@ -124,7 +126,7 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginStateNotGiven, .pluginVetCrashed,
         .pluginVetTimedOut,
         .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations,
-        .configInvalid, .configRefused, .handlerFailed,
+        .configInvalid, .configRefused, .configTooManyGenerations, .handlerFailed,
         .stateLocked, .stateUnusable, .stateNotSaved,
     ]
 }

@@ -4,28 +4,45 @@ internal import Synchronization
 
 /// One opened plugin with its one instance.
 ///
-/// It is closed exactly once, by ``close()``, after the last call has left its generation.
-@safe package final class PluginLibrary: Sendable {
+/// It is closed exactly once, by ``close()``, when nothing holds its generation any more.
+@safe package struct PluginLibrary: Sendable {
+    private typealias CallFunction = @convention(c) (
+        UnsafeMutableRawPointer?, UInt32, reload_slice, UnsafePointer<reload_sink>?
+    ) -> Int32
+
     /// The plugin's own name, for people.
     package let name: String
     /// The plugin's own version, for people.
     package let version: String
     /// Number of its state's format, 0 = none.
     let stateSchema: UInt32
-    // The pointers are written once, before any other thread sees this object, and read-only until `close`, which the
-    // slot calls when no call is inside and none can enter; the ABI lets `call` come from many threads.
+    // Pointers into the library and to its instance, which are there until `close`; that comes when nothing holds the
+    // generation any more. The ABI lets `call` come from many threads.
     nonisolated(unsafe) private let loaded: creload_loaded
+    // The two that a call needs.
+    nonisolated(unsafe) private let callFunction: CallFunction
+    nonisolated(unsafe) private let instance: UnsafeMutableRawPointer?
+    /// Counts this library as long as it is in memory.
+    private let count: LibraryCount
+    private let mustStayMapped: Bool
 
     /// Opens the copy, checks its table and creates the instance.
     ///
     /// - Throws: `plugin.not_opened` with `dlerror`, `plugin.no_entry`, `plugin.abi_mismatch`, `plugin.not_created`.
-    init(path: String, mustStayMapped: Bool) throws(ReloadError) {
+    init(path: String, mustStayMapped: Bool, count: LibraryCount) throws(ReloadError) {
+        // Even one that opens and then fails stays in memory.
+        if mustStayMapped { count.increment() }
         var loaded = unsafe creload_loaded()
         var failure = creload_failure()
-        guard unsafe creload_load(path, mustStayMapped, &loaded, &failure), let table = unsafe loaded.table else {
-            throw ReloadError(failure)
-        }
+        guard unsafe creload_load(path, mustStayMapped, &loaded, &failure), let table = unsafe loaded.table,
+            let call = unsafe table.pointee.call
+        else { throw ReloadError(failure) }
+        if !mustStayMapped { count.increment() }
         unsafe self.loaded = unsafe loaded
+        self.count = count
+        self.mustStayMapped = mustStayMapped
+        unsafe callFunction = unsafe call
+        unsafe instance = unsafe loaded.instance
         name = unsafe Self.text(table.pointee.name)
         version = unsafe Self.text(table.pointee.version)
         stateSchema = unsafe table.pointee.state_schema
@@ -43,24 +60,39 @@ internal import Synchronization
         guard passed else { throw ReloadError(failure) }
     }
 
-    /// The plugin's `call`. A status other than `RELOAD_OK` throws ``PluginCallError`` with what it wrote as the reason.
-    func call(operation: UInt32, input: [UInt8]) throws(PluginCallError) -> [UInt8] {
-        let (status, output) = unsafe collect { sink in
-            guard let call = unsafe loaded.table?.pointee.call else { return RELOAD_FAILED }
-            return unsafe input.withUnsafeBytes { unsafe call(loaded.instance, operation, Self.slice($0), sink) }
+    /// The plugin's `call`; appends what it writes. With a status other than `RELOAD_OK` what it wrote is the reason.
+    ///
+    /// - Parameter library: Only the pointers to function and instance are loaded from it: a copy would be counted, in a
+    ///   place that all threads share.
+    @inline(__always)
+    static func call(
+        _ library: UnsafePointer<PluginLibrary>, operation: UInt32, input: Span<UInt8>, into output: inout [UInt8]
+    ) -> FailedCall? {
+        let call = unsafe library.pointee.callFunction
+        let instance = unsafe library.pointee.instance
+        let before = output.count
+        let status = unsafe input.withUnsafeBytes { input in
+            unsafe collect(into: &output) { unsafe call(instance, operation, slice(input), $0) }
         }
-        guard status == RELOAD_OK else {
-            throw PluginCallError(
+        return unsafe status == RELOAD_OK ? nil : library.pointee.failure(operation, status, &output, before)
+    }
+
+    @inline(never)
+    private func failure(
+        _ operation: UInt32, _ status: Int32, _ output: inout [UInt8], _ start: Int
+    ) -> FailedCall {
+        defer { output.removeSubrange(start...) }
+        return FailedCall(
+            PluginCallError(
                 plugin: "\(name) \(version)", operation: operation, status: status,
-                message: String(decoding: output, as: UTF8.self).excerpt)
-        }
-        return output
+                message: String(decoding: output[start...], as: UTF8.self).excerpt))
     }
 
     /// The state for a later version.
     func snapshotState() throws(ReloadError) -> [UInt8] {
         guard stateSchema != 0, let snapshot = unsafe loaded.table?.pointee.snapshot_state else { return [] }
-        let (status, output) = unsafe collect { unsafe snapshot(loaded.instance, $0) }
+        var output: [UInt8] = []
+        let status = unsafe Self.collect(into: &output) { unsafe snapshot(loaded.instance, $0) }
         guard status == RELOAD_OK else {
             throw ReloadError(.pluginStateNotGiven, "\(name) \(version) gave no state: status \(status)")
         }
@@ -70,7 +102,8 @@ internal import Synchronization
     /// Takes over the state of the version before.
     func restoreState(_ state: [UInt8], schema: UInt32) throws(ReloadError) {
         guard let restore = unsafe loaded.table?.pointee.restore_state else { return }
-        let (status, reason) = unsafe collect { sink in
+        var reason: [UInt8] = []
+        let status = unsafe Self.collect(into: &reason) { sink in
             unsafe state.withUnsafeBytes { bytes in
                 unsafe restore(loaded.instance, schema, Self.slice(bytes), sink)
             }
@@ -86,10 +119,10 @@ internal import Synchronization
         unsafe reload_slice(bytes: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), count: bytes.count)
     }
 
-    /// Runs `body` with a sink of the host's and returns what was written to it.
-    private func collect(_ body: (UnsafePointer<reload_sink>) -> Int32) -> (status: Int32, output: [UInt8]) {
-        var output: [UInt8] = []
-        let status = unsafe withUnsafeMutablePointer(to: &output) { output in
+    /// Runs `body` with a sink of the host's, which appends to `output`.
+    @inline(__always)
+    private static func collect(into output: inout [UInt8], _ body: (UnsafePointer<reload_sink>) -> Int32) -> Int32 {
+        unsafe withUnsafeMutablePointer(to: &output) { output in
             var sink = unsafe reload_sink(context: output) { context, bytes, count in
                 guard let output = unsafe context?.assumingMemoryBound(to: [UInt8].self) else { return RELOAD_FAILED }
                 unsafe output.pointee.append(
@@ -98,14 +131,22 @@ internal import Synchronization
             }
             return unsafe body(&sink)
         }
-        return (status, output)
     }
 
     /// Destroys the instance and closes the library.
     func close() {
         var loaded = unsafe loaded
         unsafe creload_unload(&loaded)
+        if !mustStayMapped { count.decrement() }
     }
+}
+
+/// Says in one word that a call did not fail, or else how.
+@usableFromInline
+package final class FailedCall: Sendable {
+    @usableFromInline package let error: PluginCallError
+
+    init(_ error: PluginCallError) { self.error = error }
 }
 
 /// A plugin answered a call with a status other than `RELOAD_OK`.

@@ -1,59 +1,50 @@
 /// The target behind ``PluginHandle``: one shared library with one instance.
+@usableFromInline
 package final class PluginTarget: Target {
     package let name: String
     package var kind: ModuleKind { .plugin }
     package let registeredFile: String?
     package let slot: Slot<PluginLibrary>
-    private let settings: Settings
-
-    /// How candidates are tried and how many old ones are held.
-    package struct Settings: Sendable {
-        /// nil tries nothing beforehand: a candidate that crashes then takes the service with it.
-        package var vetting: Vetting?
-        /// Most generations in memory at once, the running one and those that cannot be unloaded included.
-        package var generationLimit: Int
-
-        package init(vetting: Vetting? = Vetting(), generationLimit: Int = 1000) {
-            self.vetting = vetting
-            self.generationLimit = generationLimit
-        }
-    }
+    private let vetting: Vetting?
+    private let generationLimit: Int
+    private let libraries = LibraryCount()
 
     /// Loads the first version; throws what is wrong with it.
+    ///
+    /// - Parameters:
+    ///   - vetting: nil tries nothing beforehand: a candidate that crashes then takes the service with it.
+    ///   - closing: runs its argument on a thread that may be blocked.
     package init(
-        name: String, file: String, artifact: StagedArtifact, version: VersionReport, settings: Settings,
-        willOpen: () throws(ReloadError) -> Void,
-        onDrained: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        name: String, file: String, artifact: StagedArtifact, version: VersionReport, vetting: Vetting?,
+        generationLimit: Int, willOpen: () throws(ReloadError) -> Void,
+        closing: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
-        self.settings = settings
+        self.vetting = vetting
+        self.generationLimit = generationLimit
         var timings = Timings()
-        let library = try Self.load(artifact, settings, retained: retained, &timings, willOpen)
+        let library = try Self.load(artifact, vetting, libraries, &timings, willOpen)
         var version = version
         version.version = version.version ?? library.version
         slot = Slot(version: version, artifact: artifact, value: library) { generation in
             // Not on the thread of the call that happened to be the last: `destroy` may take its time.
-            onDrained { generation.value.close() }
+            closing { generation.value.close() }
         }
     }
 
     package var running: RunningVersion { slot.running }
+    package var seen: RunningVersion { RunningVersion(slot.seen) }
     package var lingering: [LingeringReport] { slot.lingering }
-    private let retained = RetainedCount()
+    package var generationsInMemory: Int { libraries.value }
+    package func pin() -> Pin { slot.pin() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
-        let held = retained.value + slot.heldGenerations
-        guard held < settings.generationLimit else {
-            throw ReloadError(
-                .pluginTooManyGenerations,
-                "\(held) generations of \(name) are in memory, the limit is \(settings.generationLimit); restart to free them"
-            )
-        }
-        let library = try Self.load(artifact, settings, retained: retained, &timings, willOpen)
+        try checkGenerations(limit: generationLimit, .pluginTooManyGenerations)
+        let library = try Self.load(artifact, vetting, libraries, &timings, willOpen)
         do throws(ReloadError) {
             try timings.measure("load") { () throws(ReloadError) in try self.handState(to: library) }
         } catch {
@@ -64,24 +55,23 @@ package final class PluginTarget: Target {
         version.version = version.version ?? library.version
         var swap = SlotSwap(
             slot: slot, artifact: artifact, version: version, value: library, notServed: .pluginSelfTestFailed)
-        swap.check = { (generation) throws(ReloadError) in try generation.value.selfTest() }
-        swap.dropped = { library.close() }
+        swap.check = { (library) throws(ReloadError) in try library.selfTest() }
+        swap.discarded = { library.close() }
         return swap
     }
 
     private static func load(
-        _ artifact: StagedArtifact, _ settings: Settings, retained: RetainedCount, _ timings: inout Timings,
+        _ artifact: StagedArtifact, _ vetting: Vetting?, _ libraries: LibraryCount, _ timings: inout Timings,
         _ willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
             let file = try ELFFile(path: artifact.path)
-            try settings.vetting?.check(artifact.path)
+            try vetting?.check(artifact.path)
             return file.mustStayMapped
         }
         return try timings.measure("load") { () throws(ReloadError) in
             try willOpen()
-            if mustStayMapped { retained.increment() }
-            let library = try PluginLibrary(path: artifact.path, mustStayMapped: mustStayMapped)
+            let library = try PluginLibrary(path: artifact.path, mustStayMapped: mustStayMapped, count: libraries)
             do throws(ReloadError) {
                 try library.selfTest()
             } catch {
@@ -94,18 +84,34 @@ package final class PluginTarget: Target {
 
     private func handState(to library: PluginLibrary) throws(ReloadError) {
         try slot.withCurrent { (running) throws(ReloadError) in
-            let schema = running.value.stateSchema
+            let schema = running.stateSchema
             guard schema != 0, library.stateSchema != 0 else { return }
-            try library.restoreState(try running.value.snapshotState(), schema: schema)
+            try library.restoreState(try running.snapshotState(), schema: schema)
         }
     }
 }
 
 extension PluginTarget {
     /// Calls the plugin in use; see ``PluginLibrary``.
+    @usableFromInline
+    package func call(_ input: Span<UInt8>, operation: UInt32, into output: inout [UInt8]) -> FailedCall? {
+        unsafe slot.withPointer { unsafe PluginLibrary.call($0, operation: operation, input: input, into: &output) }
+    }
+
+    /// The same with an array of its own.
+    @inlinable
     package func call(_ input: [UInt8], operation: UInt32) throws(PluginCallError) -> [UInt8] {
-        try slot.withCurrent { (generation) throws(PluginCallError) in
-            try generation.value.call(operation: operation, input: input)
+        var output: [UInt8] = []
+        if let failed = call(input.span, operation: operation, into: &output) { throw failed.error }
+        return output
+    }
+
+    /// Calls the plugin that is pinned.
+    package func call(
+        _ input: Span<UInt8>, operation: UInt32, into output: inout [UInt8], _ pin: Pin
+    ) -> FailedCall? {
+        unsafe pin.withPointer(in: slot) {
+            unsafe PluginLibrary.call($0, operation: operation, input: input, into: &output)
         }
     }
 }

@@ -13,6 +13,12 @@ package struct Vetting: Sendable {
         self.timeout = timeout
     }
 
+    /// Has the process for the next candidate wait already: starting it takes longer than the trial.
+    static func prepare() { creload_vet_prepare() }
+
+    /// Ends the process that waits.
+    static func dismiss() { creload_vet_dismiss() }
+
     /// Throws the reason why the library at `path` may not be opened in the service.
     func check(_ path: String) throws(ReloadError) {
         var vetting = creload_vetting()

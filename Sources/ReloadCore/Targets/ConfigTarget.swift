@@ -10,27 +10,39 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     package let slot: Slot<Value>
     private let validate: @Sendable (Value) throws -> Void
     private let observers = Observers<Value>()
+    private let generationLimit: Int
 
     /// Decodes the first version; throws what is wrong with it.
+    ///
+    /// - Parameter closing: runs its argument on a thread that may be blocked.
     package init(
-        name: String, file: String, artifact: StagedArtifact, version: VersionReport,
-        validate: @escaping @Sendable (Value) throws -> Void
+        name: String, file: String, artifact: StagedArtifact, version: VersionReport, generationLimit: Int,
+        validate: @escaping @Sendable (Value) throws -> Void,
+        closing: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
+        self.generationLimit = generationLimit
         self.validate = validate
         let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
-        slot = Slot(version: version, artifact: artifact, value: value)
+        slot = Slot(version: version, artifact: artifact, value: value) { generation in
+            // Not on the thread of the call that happened to be the last: a large value takes its time to go.
+            closing { generation.close() }
+        }
     }
 
     package var running: RunningVersion { slot.running }
+    package var seen: RunningVersion { RunningVersion(slot.seen) }
     package var lingering: [LingeringReport] { slot.lingering }
+    package var generationsInMemory: Int { 1 + slot.heldGenerations }
+    package func pin() -> Pin { slot.pin() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
+        try checkGenerations(limit: generationLimit, .configTooManyGenerations)
         let value = try timings.measure("load") { () throws(ReloadError) in
             let value = try Self.decode(
                 artifact, formatOf: artifact.origin == "inline" ? registeredFile : artifact.origin)

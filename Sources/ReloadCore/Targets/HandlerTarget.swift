@@ -28,7 +28,10 @@ package final class HandlerTarget: Target {
     }
 
     package var running: RunningVersion { slot.running }
+    package var seen: RunningVersion { RunningVersion(slot.seen) }
     package var lingering: [LingeringReport] { slot.lingering }
+    package var generationsInMemory: Int { 1 }
+    package func pin() -> Pin { slot.pin() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
@@ -38,9 +41,9 @@ package final class HandlerTarget: Target {
             try Self.handlerErrors { try handler(HandlerArtifact(artifact, version)) }
         }
         var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: (), notServed: .handlerFailed)
-        swap.publish = { () throws(ReloadError) in try Self.handlerErrors(makeVisible) }
+        swap.published = { () throws(ReloadError) in try Self.handlerErrors(makeVisible) }
         // A handler is given the version before again, the way it was given this one.
-        swap.reverted = { [handler] old in
+        swap.withdrawn = { [handler] old in
             guard let artifact = old.artifact else { return }
             try? handler(HandlerArtifact(artifact, old.version))()
         }

@@ -6,16 +6,14 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
     let value: Value
     /// The code for a live handle that serves something else than the candidate.
     let notServed: ReloadCode
-    /// Makes the candidate visible where the slot does not reach; a throw leaves everything as it was.
-    var publish: () throws(ReloadError) -> Void = { () throws(ReloadError) in }
-    /// Asks the generation that the live handle serves.
-    var check: (Generation<Value>) throws(ReloadError) -> Void = { (_) throws(ReloadError) in }
+    var published: () throws(ReloadError) -> Void = { () throws(ReloadError) in }
+    /// Asks what the live handle serves.
+    var check: (borrowing Value) throws(ReloadError) -> Void = { (_) throws(ReloadError) in }
     /// After the change is proven.
     var changed: (_ old: Generation<Value>, _ new: Generation<Value>) -> Void = { _, _ in }
     /// After the old generation is back.
-    var reverted: (_ old: Generation<Value>) -> Void = { _ in }
-    /// Instead of the switch.
-    var dropped: () -> Void = {}
+    var withdrawn: (_ old: Generation<Value>) -> Void = { _ in }
+    var discarded: () -> Void = {}
     private var swapped: (old: Generation<Value>, new: Generation<Value>)?
 
     init(
@@ -28,19 +26,20 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
         self.notServed = notServed
     }
 
-    mutating func commit() throws(ReloadError) {
-        try publish()
+    func publish() throws(ReloadError) {
+        try published()
+    }
+
+    mutating func commit() {
         swapped = slot.replace(version: version, artifact: artifact, value: value)
     }
 
     /// The same way in as every call of the service.
     func prove() throws(ReloadError) {
-        try slot.withCurrent { (generation) throws(ReloadError) in
-            guard generation === swapped?.new else {
-                throw ReloadError(notServed, "the live handle does not serve the new generation")
-            }
-            try check(generation)
+        guard let swapped, slot.serves(swapped.new) else {
+            throw ReloadError(notServed, "the live handle does not serve the new generation")
         }
+        try slot.withCurrent(check)
     }
 
     func finish() {
@@ -49,23 +48,21 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
         changed(swapped.old, swapped.new)
     }
 
-    func revert() {
-        guard let swapped else { return }
-        slot.restore(swapped.old)
-        reverted(swapped.old)
+    func takeBack() {
+        if let swapped { slot.restore(swapped.old) }
+    }
+
+    func withdraw() {
+        withdrawn(slot.current)
+        if swapped == nil { discarded() }
     }
 
     func discard() {
-        dropped()
+        discarded()
     }
 }
 
 extension Slot {
     /// What runs, as targets tell it.
-    var running: RunningVersion {
-        let generation = current
-        var report = generation.version
-        report.generation = generation.number
-        return RunningVersion(report: report, artifact: generation.artifact)
-    }
+    var running: RunningVersion { RunningVersion(current) }
 }

@@ -8,7 +8,15 @@ package protocol Target: Sendable {
     var registeredFile: String? { get }
     /// What runs, and the artifact it was made from.
     var running: RunningVersion { get }
+    /// What a call would use: inside a snapshot that may be an older one.
+    var seen: RunningVersion { get }
+    /// Old generations that something holds.
     var lingering: [LingeringReport] { get }
+    /// The running one, those that something holds, and what cannot be unloaded.
+    var generationsInMemory: Int { get }
+
+    /// Holds the generation that runs now.
+    func pin() -> Pin
 
     /// Proves a candidate as far as that is possible without switching to it.
     ///
@@ -19,22 +27,45 @@ package protocol Target: Sendable {
     ) throws(ReloadError) -> any PreparedSwap
 }
 
+extension Target {
+    /// Throws when one more generation would be too many.
+    func checkGenerations(limit: Int, _ code: ReloadCode) throws(ReloadError) {
+        let count = generationsInMemory
+        guard count >= limit else { return }
+        throw ReloadError(
+            code,
+            "\(count) generations of \(name) are in memory, the limit is \(limit): they go when their last call has returned, and libraries that cannot be unloaded with a restart"
+        )
+    }
+}
+
 /// What runs in a slot, and the copy it was made from.
 package struct RunningVersion: Sendable {
     package var report: VersionReport
     package var artifact: StagedArtifact?
+
+    init<Value>(_ generation: Generation<Value>) {
+        report = generation.version
+        report.generation = generation.number
+        artifact = generation.artifact
+    }
 }
 
-/// A proven candidate. Exactly one of these paths is taken: `commit`, `prove`, `finish`; `commit`, `revert`; `discard`.
+/// A proven candidate. Exactly one of these paths is taken: `publish`, `commit`, `prove`, `finish`; `publish`, maybe `commit`
+/// and `takeBack`, `withdraw`; `discard`.
 package protocol PreparedSwap {
-    /// Switches new calls to the candidate.
-    mutating func commit() throws(ReloadError)
+    /// Makes the candidate visible where the live handle does not reach; a throw leaves everything as it was.
+    func publish() throws(ReloadError)
+    /// Switches new calls to the candidate. Waits for nothing, because several modules are switched at once.
+    mutating func commit()
     /// Asks the new version through the live handle.
     func prove() throws(ReloadError)
     /// Retires the version before.
     func finish()
-    /// Switches back.
-    func revert()
+    /// Switches new calls back. As quick as `commit`.
+    func takeBack()
+    /// Undoes `publish`.
+    func withdraw()
     /// Drops a candidate that was not switched to.
     func discard()
 }
@@ -46,9 +77,9 @@ package struct Timings: Sendable {
     package init() {}
 
     /// Runs `body` and adds its time to `stage`.
-    package mutating func measure<Result>(
-        _ stage: String, _ body: () throws(ReloadError) -> Result
-    ) throws(ReloadError) -> Result {
+    package mutating func measure<Result, Failure: Error>(
+        _ stage: String, _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         let start = ContinuousClock.now
         defer {
             let elapsed = (start.duration(to: .now) / .microseconds(1)).rounded() / 1000

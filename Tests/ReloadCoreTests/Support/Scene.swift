@@ -18,7 +18,7 @@ final class Scene: Sendable {
 
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
-        vetting: Vetting? = Vetting(), generationLimit: Int = 1000,
+        vetting: Vetting? = Vetting(), generationLimit: Int = 1000, drainDeadline: Duration = .seconds(60),
         metrics: (any MetricsFactory)? = nil, reportLimit: Int = 1000, waitingBytes: Int = 64 << 20,
         in folder: URL? = nil, isReadOnly: Bool = false
     ) throws {
@@ -32,8 +32,9 @@ final class Scene: Sendable {
         var settings = Reloader.Settings(service: service, instance: instance)
         settings.keep = keep
         settings.artifactRoots = [folder.appendingPathComponent("artifacts").path]
-        settings.plugins.vetting = vetting
-        settings.plugins.generationLimit = generationLimit
+        settings.vetting = vetting
+        settings.generationLimit = generationLimit
+        settings.drainDeadline = drainDeadline
         let outbox = Outbox()
         settings.reportLimit = reportLimit
         settings.waitingBytes = waitingBytes
@@ -137,6 +138,12 @@ final class Scene: Sendable {
             if answers.count == count { break }
         }
         return answers
+    }
+
+    /// The next report, `online` ones included, of which this holds.
+    func report(where isMeant: (Report) -> Bool) async throws -> Report {
+        for await outgoing in reports where isMeant(outgoing.report) { return outgoing.report }
+        throw ReloadError(.messageInvalid, "no such report")
     }
 
     func report(for id: String?) async throws -> Report {

@@ -1,0 +1,215 @@
+public import CReloadGuard
+internal import Synchronization
+
+/// The live handle of one module: the generation that new calls use, and those that old calls have not left.
+///
+/// Calls take no lock and count nothing that another thread writes: see `CReloadGuard.h` for how a replaced generation is
+/// known to be free. Whoever lets go of it last drains it.
+@safe @usableFromInline
+package final class Slot<Value: Sendable>: Sendable {
+    private struct Lingering {
+        var generation: Generation<Value>
+        var since: ContinuousClock.Instant
+        /// The heavy fence has been executed since it was replaced.
+        var isFenced: Bool
+    }
+
+    private struct State {
+        var current: Generation<Value>
+        var lingering: [Lingering] = []
+        var nextNumber: UInt64
+    }
+
+    // Allocated and freed with this object; in between only the guard's atomic operations touch it.
+    @usableFromInline nonisolated(unsafe) let live: UnsafeMutablePointer<creload_live>
+    private let state: Mutex<State>
+    /// Called once for each drained generation, on the thread that let go of it last or on that of the swap.
+    private let onDrained: @Sendable (Generation<Value>) -> Void
+
+    /// A slot that serves its first generation, number 1.
+    package init(
+        version: VersionReport, artifact: StagedArtifact?, value: Value,
+        onDrained: @escaping @Sendable (Generation<Value>) -> Void = { _ in }
+    ) {
+        let first = Generation(number: 1, version: version, artifact: artifact, value: value)
+        unsafe live = UnsafeMutableRawPointer.allocate(
+            byteCount: Int(CRELOAD_CACHE_LINE), alignment: Int(CRELOAD_CACHE_LINE)
+        ).bindMemory(to: creload_live.self, capacity: 1)
+        unsafe live.initialize(to: creload_live(current: first.block))
+        state = Mutex(State(current: first, nextNumber: 2))
+        self.onDrained = onDrained
+    }
+
+    deinit { unsafe UnsafeMutableRawPointer(live).deallocate() }
+
+    /// The generation that new calls use.
+    package var current: Generation<Value> { state.withLock { $0.current } }
+
+    // MARK: Calling
+
+    /// Runs `body` with the current value: whatever happens meanwhile, it is not closed before `body` returns. Inside a
+    /// snapshot it is the value of the snapshot.
+    @inlinable
+    package func withCurrent<Result, Failure: Error>(
+        _ body: (borrowing Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try unsafe withPointer { (value) throws(Failure) in try body(unsafe value.pointee) }
+    }
+
+    /// The same with the value where it is: to look at one field of it loads that field and nothing else.
+    @inlinable
+    package func withPointer<Result, Failure: Error>(
+        _ body: (UnsafePointer<Value>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        let hold = unsafe creload_enter(live)
+        guard let block = unsafe hold.block else { return try unsafe withPointerSlowly(body) }
+        defer { if unsafe creload_leave(live, hold) { drain() } }
+        return try unsafe body(Self.value(in: block))
+    }
+
+    /// The same for a thread's first call, inside a snapshot, and for calls that are nested deeply.
+    @usableFromInline
+    func withPointerSlowly<Result, Failure: Error>(
+        _ body: (UnsafePointer<Value>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        if let pin = Snapshot.current?.pin(of: self) { return try unsafe pin.withPointer(in: self, body) }
+        let hold = unsafe creload_enter_slowly(live)
+        guard let block = unsafe hold.block else { return try unsafe pin().withPointer(in: self, body) }
+        defer { if unsafe creload_leave(live, hold) { drain() } }
+        return try unsafe body(Self.value(in: block))
+    }
+
+    @inlinable
+    static func value(in block: UnsafeMutablePointer<creload_block>) -> UnsafePointer<Value> {
+        unsafe UnsafePointer(creload_value(block).assumingMemoryBound(to: Value.self))
+    }
+
+    /// Whether a call that begins now would use this generation.
+    package func serves(_ generation: Generation<Value>) -> Bool {
+        let hold = unsafe creload_enter_slowly(live)
+        guard let block = unsafe hold.block else { return current === generation }
+        defer { if unsafe creload_leave(live, hold) { drain() } }
+        return unsafe block == generation.block
+    }
+
+    /// Holds the generation that a call would use until the pin is gone.
+    package func pin() -> Pin {
+        if let pin = Snapshot.current?.pin(of: self) { return pin }
+        // Nothing is replaced while the lock is held.
+        return state.withLock { Pin($0.current, in: self) }
+    }
+
+    /// The generation that a call would use.
+    var seen: Generation<Value> {
+        Snapshot.current?.pin(of: self)?.generation as? Generation<Value> ?? current
+    }
+
+    // MARK: Replacing
+
+    /// Makes a new generation current. The old one keeps its value until it is given to ``retire(_:)``, so that it can be
+    /// put back with ``restore(_:)`` as long as the new one is not proven.
+    package func replace(
+        version: VersionReport, artifact: StagedArtifact?, value: Value
+    ) -> (old: Generation<Value>, new: Generation<Value>) {
+        state.withLock { state in
+            let old = state.current
+            let new = Generation(number: state.nextNumber, version: version, artifact: artifact, value: value)
+            state.nextNumber += 1
+            state.current = new
+            unsafe creload_replace(live, new.block)
+            return (old: old, new: new)
+        }
+    }
+
+    /// Puts a replaced generation back under its old number and retires the one that was current.
+    package func restore(_ old: Generation<Value>) {
+        let failed = state.withLock { state in
+            let failed = state.current
+            state.current = old
+            unsafe creload_replace(live, old.block)
+            return failed
+        }
+        retire(failed)
+    }
+
+    /// Closes a replaced generation as soon as nothing holds it.
+    package func retire(_ generation: Generation<Value>) {
+        state.withLock { state in
+            state.lingering.append(Lingering(generation: generation, since: .now, isFenced: false))
+        }
+        drain()
+    }
+
+    /// Hands every retired generation that nothing holds to `onDrained`.
+    @usableFromInline
+    package func drain() {
+        let drained = state.withLock { state -> [Generation<Value>] in
+            guard !state.lingering.isEmpty else { return [] }
+            if state.lingering.contains(where: { !$0.isFenced }) {
+                // Without the fence nothing is known; the next one to look tries again.
+                guard creload_fence() else { return [] }
+                for index in state.lingering.indices { state.lingering[index].isFenced = true }
+            }
+            let drained = state.lingering.filter { $0.generation.inFlight == 0 }.map(\.generation)
+            state.lingering.removeAll { entry in drained.contains { $0 === entry.generation } }
+            return drained
+        }
+        for generation in drained { onDrained(generation) }
+    }
+
+    /// Retired generations that are not closed yet.
+    package var heldGenerations: Int { state.withLock { $0.lingering.count } }
+
+    /// The retired generations that something holds.
+    package var lingering: [LingeringReport] {
+        let now = ContinuousClock.now
+        return state.withLock { state in
+            state.lingering.filter { $0.generation.inFlight > 0 }.map { entry in
+                LingeringReport(
+                    generation: entry.generation.number, inFlight: entry.generation.inFlight,
+                    ageMilliseconds: Int(entry.since.duration(to: now) / .milliseconds(1)))
+            }
+        }
+    }
+}
+
+/// Something that drains what nothing holds any more.
+protocol Draining: AnyObject, Sendable {
+    func drain()
+}
+
+extension Slot: Draining {}
+
+/// Holds one generation for as long as it exists, on any thread and across suspensions.
+@safe package final class Pin: Sendable {
+    // They belong to the generation and to the slot.
+    nonisolated(unsafe) private let block: UnsafeMutablePointer<creload_block>
+    nonisolated(unsafe) let live: UnsafeMutablePointer<creload_live>
+    let generation: any AnyObject & Sendable
+    private let slot: any Draining
+
+    /// - Parameter generation: the current one, and it stays that meanwhile.
+    fileprivate init<Value>(_ generation: Generation<Value>, in slot: Slot<Value>) {
+        unsafe block = generation.block
+        unsafe live = slot.live
+        self.generation = generation
+        self.slot = slot
+        unsafe creload_pin(block)
+    }
+
+    deinit { if unsafe creload_unpin(live, block) { slot.drain() } }
+
+    /// Runs `body` with the value of the generation, which must be one of this slot.
+    package func withValue<Value, Result, Failure: Error>(
+        of slot: Slot<Value>, _ body: (borrowing Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try unsafe withPointer(in: slot) { (value) throws(Failure) in try body(unsafe value.pointee) }
+    }
+
+    func withPointer<Value, Result, Failure: Error>(
+        in slot: Slot<Value>, _ body: (UnsafePointer<Value>) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        precondition(self.slot === slot, "a pin of another module")
+        return try unsafe body(Slot<Value>.value(in: block))
+    }
+}
