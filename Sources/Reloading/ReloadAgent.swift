@@ -1,3 +1,5 @@
+// `snapshot` for bodies that suspend and for those that do not.
+// swift-format-ignore-file: AmbiguousTrailingClosureOverload
 internal import Foundation
 public import Logging
 internal import ReloadAMQP

@@ -186,7 +186,8 @@ import Testing
         process.waitUntilExit()
         let words = text.split(whereSeparator: \.isWhitespace)
         try #require(process.terminationStatus == 0 && words.count == 3)
-        return Run(fence: String(words[0]), rounds: try #require(Int(words[1])), violations: try #require(Int(words[2])))
+        return Run(
+            fence: String(words[0]), rounds: try #require(Int(words[1])), violations: try #require(Int(words[2])))
     }
 
     @Test(arguments: ["begin", "end"])

@@ -58,7 +58,8 @@ extension Reloader {
 
     /// Registers a target; one of the same name takes its place.
     package func register(_ target: any Target) {
-        let module = Module(target: target, keep: settings.keep, restored: journal.restored(target.name), metrics: metrics)
+        let module = Module(
+            target: target, keep: settings.keep, restored: journal.restored(target.name), metrics: metrics)
         state.withLock { $0.modules[target.name] = module }
     }
 

@@ -44,7 +44,9 @@ extension Reloader {
                     "in_flight": "\(entry.inFlight)", "age_ms": "\(entry.ageMilliseconds)",
                 ])
         }
-        let text = overdue.map { "generation \($0.generation) has \($0.inFlight) in flight after \($0.ageMilliseconds) ms" }
+        let text = overdue.map {
+            "generation \($0.generation) has \($0.inFlight) in flight after \($0.ageMilliseconds) ms"
+        }
         announce(.online, note: "\(module.target.name) drains slowly: \(text.joined(separator: ", "))")
     }
 }

@@ -361,10 +361,8 @@ package final class Reloader: Sendable {
     private func attempt(_ job: ReloadJob) -> Attempt {
         Attempt(
             job: job, modules: state.withLock { $0.modules }, directory: directory,
-            atOnce: { [self] body in switching.withLock { _ in body() } }
-        ) {
-            [self] (wanted, target) throws(ReloadError) in try stage(wanted, target)
-        }
+            atOnce: { [self] body in switching.withLock { _ in body() } },
+            stage: { [self] (wanted, target) throws(ReloadError) in try stage(wanted, target) })
     }
 
     private func stage(_ wanted: Request.Module, _ target: any Target) throws(ReloadError) -> StagedArtifact {

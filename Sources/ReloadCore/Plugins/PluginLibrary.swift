@@ -6,9 +6,10 @@ internal import Synchronization
 ///
 /// It is closed exactly once, by ``close()``, when nothing holds its generation any more.
 @safe package struct PluginLibrary: Sendable {
-    private typealias CallFunction = @convention(c) (
-        UnsafeMutableRawPointer?, UInt32, reload_slice, UnsafePointer<reload_sink>?
-    ) -> Int32
+    private typealias CallFunction =
+        @convention(c) (
+            UnsafeMutableRawPointer?, UInt32, reload_slice, UnsafePointer<reload_sink>?
+        ) -> Int32
 
     /// The plugin's own name, for people.
     package let name: String
