@@ -298,3 +298,12 @@ creload_header creload_event_header(const creload_connection *connection, int32_
     }
     return header;
 }
+
+creload_header creload_find_header(const creload_connection *connection, const uint8_t *name, size_t count) {
+    int32_t index = connection->headers.num_entries - 1;
+    for (; index >= 0; index--) {
+        amqp_bytes_t key = connection->headers.entries[index].key;
+        if (key.len == count && memcmp(key.bytes, name, count) == 0) break;
+    }
+    return creload_event_header(connection, index);
+}

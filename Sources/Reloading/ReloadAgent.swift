@@ -109,7 +109,7 @@ public final class ReloadAgent: Service {
         }
         consumer = try Consumer(
             settings: connection, topology: topology, delivery: DeliveryMode(settings),
-            position: reloader.journal.position, logger: logger, handlers: handlers)
+            addressee: reloader.addressee, position: reloader.journal.position, logger: logger, handlers: handlers)
         wayBack.lead(to: consumer)
     }
 

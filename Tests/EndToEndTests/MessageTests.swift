@@ -4,24 +4,47 @@ import ReloadAMQP
 import ReloadCore
 import Reloading
 import ServiceLifecycle
+import Synchronization
 import Testing
 
 private struct Rules: Codable, Sendable {
     var depth: Int
 }
 
+/// Keeps warnings and what is worse.
+private struct WarningLog: LogHandler {
+    final class Texts: Sendable {
+        private let texts = Mutex<[String]>([])
+        func withLock<Result>(_ body: (inout [String]) -> Result) -> Result { texts.withLock { body(&$0) } }
+    }
+
+    let texts = Texts()
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.warning
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        texts.withLock { $0.append("\(event.message)") }
+    }
+}
+
 extension EndToEnd {
     /// Messages of all kinds to an agent in this process, over a real broker.
     @Suite struct MessageTests {
-        private func agent(_ world: World, _ change: (inout ReloadAgent.Settings) -> Void = { _ in }) throws
-            -> ReloadAgent
-        {
+        private func agent(
+            _ world: World, _ log: any LogHandler & Sendable = SwiftLogNoOpLogHandler(),
+            _ change: (inout ReloadAgent.Settings) -> Void = { _ in }
+        ) throws -> ReloadAgent {
             var settings = ReloadAgent.Settings(service: world.service)
             settings.instance = "one"
             settings.broker = world.broker.url
             settings.stateDirectory = world.folder + "/state"
             change(&settings)
-            return try ReloadAgent(settings, logger: Logger(label: "agent") { _ in SwiftLogNoOpLogHandler() })
+            return try ReloadAgent(settings, logger: Logger(label: "agent") { _ in log })
         }
 
         /// Starts the agent and waits until it consumes.
@@ -59,6 +82,42 @@ extension EndToEnd {
                 #expect(report.state == .applied)
                 #expect(report.request == nil)
                 #expect(rules.current.depth == 2)
+            }
+        }
+
+        /// Between requests for others the agent's own are answered, each message is acknowledged, and after a restart the
+        /// place in the stream is found again at a message that was never decoded.
+        @Test(arguments: ReloadAgent.Settings.Delivery.allCases)
+        func requestsForOthers(delivery: ReloadAgent.Settings.Delivery) async throws {
+            try await World.run { world in
+                let file = try world.write("depth: 1", to: "rules.yaml")
+                let (wire, service) = (Wire(broker: world.broker), world.service)
+                for round in 1...2 {
+                    let log = WarningLog()
+                    let agent = try agent(world, log) { $0.delivery = delivery }
+                    defer { agent.stop() }
+                    let rules = try agent.config("rules", file: file, as: Rules.self)
+                    try await start(agent, world)
+                    var requests = (0..<600).map { _ in
+                        NumberedRequest(id: UUID().uuidString, service: "other", config: "rules", revision: 1000)
+                    }
+                    let own = (1...3).map { number in
+                        NumberedRequest(
+                            id: UUID().uuidString, service: service, config: "rules",
+                            revision: Int64(round * 10 + number))
+                    }
+                    for (place, request) in zip([10, 300, 590], own) { requests.insert(request, at: place) }
+                    let (all, last) = (requests, own[2].id)
+                    let report = try await wire.report {
+                        $0.request == last ? $0 : nil
+                    } after: {
+                        try await wire.publish(all)
+                    }
+                    #expect(report.state == .applied, "\(report.message)")
+                    #expect(rules.current.depth == round * 10 + 3)
+                    try await world.broker.awaitNoUnacknowledged()
+                    #expect(log.texts.withLock { $0 } == [])
+                }
             }
         }
 

@@ -182,6 +182,33 @@ import Testing
         _ = try place(position, 0)
     }
 
+    @Test func whatIsForOthersIsSettledAsItArrives() throws {
+        func pass(_ position: StreamPosition, _ offset: Int64, _ fingerprint: String? = nil) -> Bool {
+            position.passed(offset, fingerprint: Array((fingerprint ?? "\(offset)").utf8).span)
+        }
+        let position = StreamPosition()
+        _ = position.attach()
+        for offset in Int64(0)...2 { #expect(pass(position, offset)) }
+        #expect(position.saved == StreamPosition.Saved(offset: 2, fingerprint: "2", last: 2, unsettled: []))
+        let mine = try place(position, 3)
+        for offset in Int64(4)...6 { #expect(pass(position, offset)) }
+        // What is not settled is asked for again, with what came before it as the mark.
+        #expect(position.saved == StreamPosition.Saved(offset: 2, fingerprint: "2", last: 6, unsettled: [3]))
+        #expect(position.attach() == .offset(2))
+        #expect(pass(position, 2))
+        #expect(position.arrived(3, fingerprint: "3") == .known)
+        #expect(pass(position, 4))
+        position.settle(mine)
+        #expect(position.saved == StreamPosition.Saved(offset: 4, fingerprint: "4", last: 6, unsettled: []))
+        #expect(position.attach() == .offset(4))
+        #expect(!pass(position, 4, "another"))
+        // One that an earlier process owed may be for somebody else now.
+        let later = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3]))
+        #expect(later.attach() == .offset(2))
+        for offset in Int64(2)...5 { #expect(pass(later, offset)) }
+        #expect(later.saved == StreamPosition.Saved(offset: 5, fingerprint: "5", last: 5, unsettled: []))
+    }
+
     @Test func placesOfAnotherStreamSettleNothing() throws {
         let position = StreamPosition()
         _ = position.attach()

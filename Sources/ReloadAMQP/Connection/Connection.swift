@@ -250,7 +250,30 @@ extension Connection {
     /// heartbeat, which ``wait(alsoOn:timeoutMilliseconds:)`` sees to.
     package mutating func next() throws(BrokerError) -> BrokerEvent? {
         guard let pointer = unsafe creload_next(raw) else { throw lastError() }
-        let event = unsafe pointer.pointee
+        return unsafe event(pointer.pointee)
+    }
+
+    /// What ``next(passingOver:)`` found.
+    enum Step {
+        case event(BrokerEvent)
+        case passedOver
+        case nothing
+    }
+
+    /// The same, but of a message for which `isPassedOver` says so nothing is copied.
+    mutating func next(
+        passingOver isPassedOver: (borrowing ArrivingMessage) throws(BrokerError) -> Bool
+    ) throws(BrokerError) -> Step {
+        guard let pointer = unsafe creload_next(raw) else { throw lastError() }
+        if unsafe pointer.pointee.kind == .CRELOAD_EVENT_DELIVERY,
+            try isPassedOver(unsafe ArrivingMessage(pointer, of: raw))
+        {
+            return .passedOver
+        }
+        return unsafe event(pointer.pointee).map { .event($0) } ?? .nothing
+    }
+
+    private func event(_ event: creload_event) -> BrokerEvent? {
         switch unsafe event.kind {
         case .CRELOAD_EVENT_NOTHING:
             return nil

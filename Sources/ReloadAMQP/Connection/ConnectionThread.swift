@@ -13,6 +13,10 @@ internal import Synchronization
 protocol ConnectionUser: Sendable {
     /// The connection is new and the topology declared.
     mutating func connected(_ connection: inout Connection) throws(BrokerError)
+    /// Looks at a message before anything of it is copied; `true` when it need not be.
+    mutating func passesOver(_ message: borrowing ArrivingMessage) throws(BrokerError) -> Bool
+    /// A message was passed over.
+    mutating func passedOver(on connection: inout Connection) throws(BrokerError)
     /// Handles one event.
     mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError)
     /// Does what other threads asked for; returns whether there was anything.
@@ -177,7 +181,7 @@ final class ConnectionThread: Sendable {
         while true {
             do throws(BrokerError) {
                 repeat {
-                    while let event = try connection.next() { try user.handle(event, on: &connection) }
+                    try takeAll(from: &connection, &user)
                     wake.clear()
                 } while try user.work(on: &connection)
             } catch {
@@ -190,6 +194,20 @@ final class ConnectionThread: Sendable {
                 pause = min(pause ?? .seconds(1), deadline - .now)
             }
             connection.wait(alsoOn: wake.descriptor, timeoutMilliseconds: pause.map { Int($0.milliseconds) })
+        }
+    }
+
+    /// Hands over all that has arrived.
+    private func takeAll(
+        from connection: inout Connection, _ user: inout some ConnectionUser
+    ) throws(BrokerError) {
+        while true {
+            let step = try connection.next { (message) throws(BrokerError) in try user.passesOver(message) }
+            switch step {
+            case .event(let event): try user.handle(event, on: &connection)
+            case .passedOver: try user.passedOver(on: &connection)
+            case .nothing: return
+            }
         }
     }
 

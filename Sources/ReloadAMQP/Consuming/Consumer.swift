@@ -34,17 +34,18 @@ package final class Consumer: Sendable {
     /// Makes a consumer that does nothing before ``start()``.
     ///
     /// - Parameters:
+    ///   - addressee: messages whose header `x-reload-destination` means somebody else are acknowledged and not handed out.
     ///   - position: where it is in the stream; it asks for what comes after, and counts on its messages being settled there.
     ///   - prefetch: messages that may be handed out and not yet acknowledged.
     package init(
-        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, position: StreamPosition,
-        prefetch: Int = 250, logger: Logger, handlers: Handlers
+        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, addressee: Addressee,
+        position: StreamPosition, prefetch: Int = 250, logger: Logger, handlers: Handlers
     ) throws(BrokerError) {
         thread = try ConnectionThread(name: "reload-consumer", settings: settings, topology: topology, logger: logger)
         mailbox = Mailbox(wake: thread.wake)
         loop = ConsumerLoop(
-            topology: topology, delivery: delivery, position: position, prefetch: prefetch, mailbox: mailbox,
-            logger: logger, handlers: handlers)
+            topology: topology, delivery: delivery, addressee: addressee, position: position, prefetch: prefetch,
+            mailbox: mailbox, logger: logger, handlers: handlers)
     }
 
     /// Starts the thread; call it once. A broker that is away is no error.
@@ -80,37 +81,41 @@ struct ConsumerLoop: ConnectionUser {
 
     let topology: Topology
     let delivery: DeliveryMode
+    let addressee: Addressee
     let position: StreamPosition
     let prefetch: Int
     let mailbox: Mailbox<Command>
     let logger: Logger
     let handlers: Consumer.Handlers
     private let stale = Counter(label: "reload_agent_stale_receipts")
-    /// The connection's number, and its tags that nobody has settled. An acknowledgement of any other tag would make the
-    /// broker close the channel.
+    /// The connection's number, and its deliveries.
     private var epoch: UInt64 = 0
-    private var outstanding: Set<UInt64> = []
+    private var acknowledgements: Acknowledgements
+    /// Of the message that is looked at; kept for its memory.
+    private var fingerprint: [UInt8] = []
     /// What is read until its end is found.
     private var backlog: Backlog?
     /// Consumer tag of the backlog's probe. Messages for it may come until after it has ended.
     private var probe: String?
 
     init(
-        topology: Topology, delivery: DeliveryMode, position: StreamPosition, prefetch: Int, mailbox: Mailbox<Command>,
-        logger: Logger, handlers: Consumer.Handlers
+        topology: Topology, delivery: DeliveryMode, addressee: Addressee, position: StreamPosition, prefetch: Int,
+        mailbox: Mailbox<Command>, logger: Logger, handlers: Consumer.Handlers
     ) {
         self.topology = topology
         self.delivery = delivery
+        self.addressee = addressee
         self.position = position
         self.prefetch = prefetch
         self.mailbox = mailbox
         self.logger = logger
         self.handlers = handlers
+        acknowledgements = Acknowledgements(prefetch: prefetch)
     }
 
     mutating func connected(_ connection: inout Connection) throws(BrokerError) {
         epoch += 1
-        outstanding = []
+        acknowledgements = Acknowledgements(prefetch: prefetch)
         probe = nil
         try connection.qos(prefetch: prefetch)
         switch delivery {
@@ -157,10 +162,31 @@ struct ConsumerLoop: ConnectionUser {
         return queue.messageCount
     }
 
+    mutating func passesOver(_ message: borrowing ArrivingMessage) throws(BrokerError) -> Bool {
+        let isForOthers = message.withHeader(Request.destinationHeader) { !addressee.isMeant(by: $0) }
+        guard isForOthers == true else { return false }
+        if delivery == .stream {
+            guard let offset = message.streamOffset, probe.map({ message.isFor(consumer: $0) }) != true,
+                message.writeFingerprint(into: &fingerprint)
+            else { return false }
+            backlog?.arrived(offset, at: .now)
+            guard position.passed(offset, fingerprint: fingerprint.span) else { throw anotherMessage(at: offset) }
+        } else {
+            backlog?.arrived(at: .now)
+        }
+        acknowledgements.passed(message.tag)
+        return true
+    }
+
+    mutating func passedOver(on connection: inout Connection) throws(BrokerError) {
+        if acknowledgements.isDue { try acknowledge(on: &connection) }
+    }
+
     mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
         switch event {
         case .delivery(let message):
-            try deliver(message, on: &connection)
+            try deliver(message)
+            if acknowledgements.isDue { try acknowledge(on: &connection) }
         case .cancelled:
             // For a stream this means that it was deleted, or that its node went away. Telling them apart by a passive
             // declare would race with other agents that make it anew; what is on it after attaching again tells.
@@ -170,9 +196,9 @@ struct ConsumerLoop: ConnectionUser {
         }
     }
 
-    private mutating func deliver(_ message: Delivery, on connection: inout Connection) throws(BrokerError) {
+    private mutating func deliver(_ message: Delivery) throws(BrokerError) {
         guard delivery == .stream else {
-            outstanding.insert(message.tag)
+            acknowledgements.handedOut(message.tag)
             backlog?.arrived(at: .now)
             return handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), nil)
         }
@@ -184,18 +210,22 @@ struct ConsumerLoop: ConnectionUser {
         if message.consumerTag == probe {
             let isBeforeStart = position.isBeyond(offset)
             backlog?.probeArrived(offset, isBeforeStart: isBeforeStart, at: .now)
-            return try connection.acknowledge(message.tag)
+            return acknowledgements.passed(message.tag)
         }
         backlog?.arrived(offset, at: .now)
         switch position.arrived(offset, fingerprint: message.envelope.fingerprint) {
         case .new(let place):
-            outstanding.insert(message.tag)
+            acknowledgements.handedOut(message.tag)
             handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), place)
         case .known:
-            try connection.acknowledge(message.tag)
+            acknowledgements.passed(message.tag)
         case .streamWasMadeAnew:
-            throw streamWasMadeAnew("another message is at offset \(offset)")
+            throw anotherMessage(at: offset)
         }
+    }
+
+    private func anotherMessage(at offset: Int64) -> BrokerError {
+        streamWasMadeAnew("another message is at offset \(offset)")
     }
 
     private func streamWasMadeAnew(_ reason: String) -> BrokerError {
@@ -210,28 +240,33 @@ struct ConsumerLoop: ConnectionUser {
         let commands = mailbox.takeAll()
         for command in commands {
             let receipt = command.receipt
-            guard receipt.epoch == epoch, outstanding.remove(receipt.tag) != nil else {
+            let isRejected = if case .reject = command { delivery != .stream } else { false }
+            // A broker closes the connection for a basic.reject on a stream, which has nowhere to put the message.
+            guard receipt.epoch == epoch,
+                isRejected ? acknowledgements.close(receipt.tag) : acknowledgements.settle(receipt.tag)
+            else {
                 // On a stream it may have been acknowledged ahead.
                 if receipt.epoch != epoch || delivery != .stream { stale.increment() }
                 continue
             }
-            switch (command, delivery) {
-            // A broker closes the connection for a basic.reject on a stream, which has nowhere to put the message.
-            case (.acknowledge, _), (.reject, .stream): try connection.acknowledge(receipt.tag)
-            case (.reject, _): try connection.reject(receipt.tag)
-            }
+            if isRejected { try connection.reject(receipt.tag) }
         }
-        if delivery == .stream { try readAhead(on: &connection) }
+        if delivery == .stream { readAhead() }
+        try acknowledge(on: &connection)
         try lookForTheEnd(on: &connection)
         return !commands.isEmpty
     }
 
+    private mutating func acknowledge(on connection: inout Connection) throws(BrokerError) {
+        try acknowledgements.send { (tag, multiple) throws(BrokerError) in
+            try connection.acknowledge(tag, multiple: multiple)
+        }
+    }
+
     /// On a stream the place in the journal is what counts, and an acknowledgement only lets the broker send more: it may
     /// go out before the answer when that is far behind, so that a backlog is read to its end before anything is loaded.
-    private mutating func readAhead(on connection: inout Connection) throws(BrokerError) {
-        guard outstanding.count >= prefetch / 2, handlers.hasRoom(), let newest = outstanding.max() else { return }
-        try connection.acknowledge(newest, multiple: true)
-        outstanding = []
+    private mutating func readAhead() {
+        if acknowledgements.openCount >= prefetch / 2, handlers.hasRoom() { acknowledgements.settleAll() }
     }
 
     private mutating func lookForTheEnd(on connection: inout Connection) throws(BrokerError) {
@@ -267,11 +302,4 @@ struct ConsumerLoop: ConnectionUser {
     }
 
     mutating func finished() {}
-}
-
-extension Envelope {
-    /// Tells one message of a stream from another.
-    fileprivate var fingerprint: String {
-        "\(messageID ?? Digest.of(body))/\(correlationID ?? "")/\(timestamp ?? 0)/\(bodySize)"
-    }
 }

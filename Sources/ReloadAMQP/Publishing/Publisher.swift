@@ -79,6 +79,10 @@ private struct PublisherLoop: ConnectionUser {
         try connection.selectConfirms()
     }
 
+    mutating func passesOver(_ message: borrowing ArrivingMessage) -> Bool { false }
+
+    mutating func passedOver(on connection: inout Connection) {}
+
     mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
         switch event {
         case .confirmed(let sequence, let multiple):

@@ -111,6 +111,8 @@ package final class Reloader: Sendable {
 
     let settings: Settings
     let directory: StateDirectory
+    /// This instance as destinations name it.
+    package let addressee: Addressee
     /// What outlives the process.
     package let journal: Journal
     let outlets: Outlets
@@ -135,6 +137,7 @@ package final class Reloader: Sendable {
     ) {
         let metrics = metrics ?? MetricsSystem.factory
         self.settings = settings
+        addressee = Addressee(service: settings.service, instance: settings.instance)
         self.directory = directory
         self.outlets = outlets
         self.logger = logger
@@ -167,7 +170,7 @@ package final class Reloader: Sendable {
             acknowledge()
         }
         if case .string(let pattern)? = envelope.headers[Request.destinationHeader],
-            !Destination(pattern).matches(service: settings.service, instance: settings.instance)
+            !Destination(pattern).matches(addressee)
         {
             return settle()
         }
@@ -185,11 +188,7 @@ package final class Reloader: Sendable {
             guard isNew(ticket, settle) else { return }
             return unreadable(envelope, error, ticket)
         }
-        if let destination = request.destination,
-            !destination.matches(service: settings.service, instance: settings.instance)
-        {
-            return settle()
-        }
+        if let destination = request.destination, !destination.matches(addressee) { return settle() }
         let changesNothing = isExpired(request) || request.operation == .validate || request.operation == .inventory
         if changesNothing, state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
         guard isNew(ticket, settle) else { return }

@@ -45,11 +45,12 @@ package final class StreamPosition: Sendable {
 
     private struct Message: Sendable {
         var offset: Int64
-        var fingerprint: String
+        /// Its UTF-8, whose memory the next message takes over.
+        var fingerprint: [UInt8]
     }
 
     private struct Unsettled: Sendable {
-        var fingerprint: String
+        var fingerprint: [UInt8]
         /// The message before it.
         var before: Message?
     }
@@ -72,6 +73,40 @@ package final class StreamPosition: Sendable {
             guard let oldest = unsettled.keys.min() else { return cursor }
             return unsettled[oldest]?.before
         }
+
+        enum Verdict {
+            case new, known, anotherStream
+        }
+
+        /// A message arrived; the cursor moves to it.
+        mutating func take(_ offset: Int64, _ fingerprint: Span<UInt8>) -> Verdict {
+            if let expected {
+                self.expected = nil
+                if offset == expected.offset, !Self.same(expected.fingerprint, fingerprint) { return .anotherStream }
+            }
+            moveCursor(to: offset, fingerprint)
+            if !unsettled.isEmpty, let known = unsettled[offset] {
+                return Self.same(known.fingerprint, fingerprint) ? .known : .anotherStream
+            }
+            // The broker no longer has those it passed over.
+            while let oldest = owed.first, oldest < offset { owed.removeFirst() }
+            let isOwed = owed.first == offset
+            if isOwed { owed.removeFirst() }
+            if let last, offset <= last, !isOwed { return .known }
+            last = max(last ?? offset, offset)
+            return .new
+        }
+
+        private mutating func moveCursor(to offset: Int64, _ fingerprint: Span<UInt8>) {
+            if cursor == nil { cursor = Message(offset: offset, fingerprint: []) }
+            cursor?.offset = offset
+            cursor?.fingerprint.removeAll(keepingCapacity: true)
+            unsafe fingerprint.withUnsafeBufferPointer { unsafe cursor?.fingerprint.append(contentsOf: $0) }
+        }
+
+        private static func same(_ one: [UInt8], _ other: Span<UInt8>) -> Bool {
+            unsafe other.withUnsafeBufferPointer { unsafe one.elementsEqual($0) }
+        }
     }
 
     private let state = Mutex(State())
@@ -84,7 +119,7 @@ package final class StreamPosition: Sendable {
         state.withLock { state in
             state.last = saved.last
             state.owed = saved.unsettled.sorted()[...]
-            state.cursor = Message(offset: saved.offset, fingerprint: saved.fingerprint)
+            state.cursor = Message(offset: saved.offset, fingerprint: Array(saved.fingerprint.utf8))
         }
     }
 
@@ -93,7 +128,7 @@ package final class StreamPosition: Sendable {
         state.withLock { state in
             guard let base = state.base, let last = state.last else { return nil }
             return Saved(
-                offset: base.offset, fingerprint: base.fingerprint, last: last,
+                offset: base.offset, fingerprint: String(decoding: base.fingerprint, as: UTF8.self), last: last,
                 unsettled: (Array(state.owed) + state.unsettled.keys).sorted())
         }
     }
@@ -113,25 +148,25 @@ package final class StreamPosition: Sendable {
 
     /// A message arrived.
     package func arrived(_ offset: Int64, fingerprint: String) -> Arrival {
-        state.withLock { state in
-            if let expected = state.expected {
-                state.expected = nil
-                if offset == expected.offset, fingerprint != expected.fingerprint { return .streamWasMadeAnew }
-            }
+        let fingerprint = Array(fingerprint.utf8)
+        return state.withLock { state in
             let before = state.cursor
-            state.cursor = Message(offset: offset, fingerprint: fingerprint)
-            if let unsettled = state.unsettled[offset] {
-                return unsettled.fingerprint == fingerprint ? .known : .streamWasMadeAnew
+            switch state.take(offset, fingerprint.span) {
+            case .new: break
+            case .known: return .known
+            case .anotherStream: return .streamWasMadeAnew
             }
-            // The broker no longer has those it passed over.
-            while let oldest = state.owed.first, oldest < offset { state.owed.removeFirst() }
-            let isOwed = state.owed.first == offset
-            if isOwed { state.owed.removeFirst() }
-            if let last = state.last, offset <= last, !isOwed { return .known }
-            state.last = max(state.last ?? offset, offset)
             state.unsettled[offset] = Unsettled(fingerprint: fingerprint, before: before)
             return .new(Place(offset: offset, incarnation: state.incarnation))
         }
+    }
+
+    /// A message arrived that is not for this instance: it is settled with that.
+    ///
+    /// - Parameter fingerprint: as UTF-8.
+    /// - Returns: false when the stream was made anew: attach again, at the start there is now.
+    package func passed(_ offset: Int64, fingerprint: Span<UInt8>) -> Bool {
+        state.withLock { $0.take(offset, fingerprint) != .anotherStream }
     }
 
     /// A message is done with: its outcome is about to be written, in the same journal as this.

@@ -15,13 +15,35 @@ public struct Destination: Sendable, Equatable, CustomStringConvertible {
 
     /// Whether this instance is meant.
     public func matches(service: String, instance: String) -> Bool {
-        let glob = Array(pattern.utf8)
-        if Self.matches(glob, Array("\(service):\(instance)".utf8)) { return true }
-        return !pattern.contains(":") && Self.matches(glob, Array(service.utf8))
+        matches(Addressee(service: service, instance: instance))
+    }
+
+    package func matches(_ addressee: Addressee) -> Bool {
+        addressee.isMeant(by: Array(pattern.utf8).span)
+    }
+}
+
+/// An instance as destinations name it. Every message of the fleet is held against it, most of them for others: so it compares
+/// bytes where they lie.
+package struct Addressee: Sendable {
+    private let service: [UInt8]
+    /// `service:instance`
+    private let name: [UInt8]
+
+    package init(service: String, instance: String) {
+        self.service = Array(service.utf8)
+        name = Array("\(service):\(instance)".utf8)
+    }
+
+    /// Whether a ``Destination`` means it, given as the UTF-8 of its pattern.
+    package func isMeant(by glob: Span<UInt8>) -> Bool {
+        if Self.matches(glob, name.span) { return true }
+        for index in glob.indices where glob[index] == UInt8(ascii: ":") { return false }
+        return Self.matches(glob, service.span)
     }
 
     /// Greedy with one remembered star: linear in practice, at worst `glob.count * text.count` steps.
-    private static func matches(_ glob: [UInt8], _ text: [UInt8]) -> Bool {
+    private static func matches(_ glob: Span<UInt8>, _ text: Span<UInt8>) -> Bool {
         var g = 0
         var t = 0
         var star: (glob: Int, text: Int)?
@@ -43,11 +65,12 @@ public struct Destination: Sendable, Equatable, CustomStringConvertible {
                 return false
             }
         }
-        return glob[g...].allSatisfy { $0 == UInt8(ascii: "*") }
+        while g < glob.count, glob[g] == UInt8(ascii: "*") { g += 1 }
+        return g == glob.count
     }
 
     /// The index behind the UTF-8 character that starts at `index`.
-    private static func afterCharacter(_ text: [UInt8], _ index: Int) -> Int {
+    private static func afterCharacter(_ text: Span<UInt8>, _ index: Int) -> Int {
         var next = index + 1
         while next < text.count, text[next] & 0b1100_0000 == 0b1000_0000 { next += 1 }
         return next
