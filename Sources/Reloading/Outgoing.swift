@@ -13,15 +13,9 @@ extension Publisher {
     func publish(
         _ outgoing: Reloader.Outgoing, topology: Topology, logger: Logger, done: @escaping @Sendable () -> Void
     ) {
-        let envelope: Envelope
-        do throws(ReloadError) {
-            envelope = Envelope(
-                body: try outgoing.report.encode(), type: Report.protocolName, id: outgoing.id,
-                correlationID: outgoing.correlationID, appID: "reload-agent")
-        } catch {
-            logger.error("report not encoded", metadata: ["reason": "\(error)"])
-            return done()
-        }
+        let envelope = Envelope(
+            body: outgoing.report.encode(), type: Report.protocolName, id: outgoing.id,
+            correlationID: outgoing.correlationID, appID: "reload-agent")
         let copies = Copies(outgoing.replyTo == nil ? 1 : 2, done)
         publish(envelope, exchange: topology.statusExchange, routingKey: outgoing.report.routingKey) { result in
             copies.isSettled(result, "report not published", logger)

@@ -48,6 +48,29 @@ import Testing
         #expect(reading.problems.isEmpty)
     }
 
+    @Test func theRecordIsWrittenAsAnEncoderWould() throws {
+        var record = newer
+        record.queue = "a \"queue\" of \u{1}\n\t\r\u{8}\u{c}\u{1f}\u{7f} ü/\\ 🚀"
+        record.modules["empty"] = JournalRecord.Module()
+        record.modules["rules"]?.broughtBy = "one"
+        record.modules["rules"]?.kept = [JournalRecord.Version(revision: .max), JournalRecord.Version(revision: -1)]
+        record.reports[0].report.superseded = ["a", "b"]
+        record.reports[0].report.modules = [
+            ModuleReport(
+                name: "rules", kind: .config, state: .failed, code: .configInvalid, message: "no",
+                desired: VersionReport(revision: 1, digest: nil), attempted: VersionReport(revision: 2, digest: "d"),
+                running: VersionReport(revision: 3, digest: "e", version: "3", generation: 9),
+                lingering: [LingeringReport(generation: 8, inFlight: 2, ageMilliseconds: 310)],
+                timings: ["stage": 0.001, "load": 12, "vet": 1e21, "swap": 0.1 + 0.2, "prove": 1e-9])
+        ]
+        let encoder = ReloadJSON.encoder()
+        let encoded = String(decoding: try encoder.encode(record), as: UTF8.self)
+        #expect(String(decoding: record.json, as: UTF8.self) == encoded)
+        let report = record.reports[0].report
+        let encodedReport = String(decoding: try encoder.encode(report), as: UTF8.self)
+        #expect(String(decoding: report.encode(), as: UTF8.self) == encodedReport)
+    }
+
     @Test func truncatedAtEveryLengthTheOneBeforeIsRead() throws {
         let whole = try whole()
         let previous = try Data(contentsOf: URL(fileURLWithPath: file.previous))

@@ -130,7 +130,7 @@ import Testing
                 running: VersionReport(revision: 42, digest: "sha256:00", generation: 9),
                 lingering: [LingeringReport(generation: 8, inFlight: 2, ageMilliseconds: 310)], timings: ["vet": 3.5])
         ]
-        let json = String(decoding: try report.encode(), as: UTF8.self)
+        let json = String(decoding: report.encode(), as: UTF8.self)
         for part in [
             #""request":null"#, #""state":"rolled_back""#, #""protocol":"reload.status.v1""#, #""in_flight":2"#,
             #""age_ms":310"#, #""timings_ms":{"vet":3.5}"#, #""at":"1970-01-01T00:00:00.120Z""#, #""generation":9"#,

@@ -68,12 +68,7 @@ struct JournalFile: Sendable {
     ///
     /// - Throws: `state.not_saved` with the system's text; the record before is still there then.
     func write(_ record: JournalRecord) throws(ReloadError) {
-        let body: [UInt8]
-        do {
-            body = [UInt8](try ReloadJSON.encoder().encode(record))
-        } catch {
-            throw ReloadError(.stateNotSaved, "\(error)", underlying: error)
-        }
+        let body = record.json
         func failed(_ what: String) -> ReloadError {
             let reason = systemText()
             unsafe unlink(temporary)

@@ -75,6 +75,19 @@ package struct Quarantine: Codable, Sendable, Equatable {
         if entries.count > Self.capacity { entries.removeFirst(entries.count - Self.capacity) }
     }
 
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("entries") { writer in
+                writer.array(entries) { writer, entry in
+                    writer.object { writer in
+                        writer.member("digest", entry.digest)
+                        writer.member("reason", entry.reason)
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes one digest out, or with nil all; returns whether there was any.
     mutating func release(_ digest: String?) -> Bool {
         let before = entries.count

@@ -174,12 +174,10 @@ package struct Report: Sendable, Codable, Equatable {
     }
 
     /// Encodes a report, keys sorted.
-    package func encode() throws(ReloadError) -> [UInt8] {
-        do {
-            return [UInt8](try ReloadJSON.encoder().encode(self))
-        } catch {
-            throw ReloadError(.messageInvalid, "\(error)", underlying: error)
-        }
+    package func encode() -> [UInt8] {
+        var writer = JSONWriter()
+        write(to: &writer)
+        return writer.bytes
     }
 
     /// Decodes a report; a body that is none throws `message.invalid`.

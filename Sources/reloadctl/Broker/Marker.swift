@@ -33,7 +33,7 @@ extension Envelope {
             request: nil, service: Report.reservedService, instance: Link.instanceName, sequence: 1, state: .offline,
             at: Date())
         let envelope = Envelope(
-            body: try report.encode(), type: Report.protocolName, id: id, correlationID: id,
+            body: report.encode(), type: Report.protocolName, id: id, correlationID: id,
             appID: Report.reservedService)
         return (envelope, report.routingKey)
     }
