@@ -11,9 +11,14 @@ package enum Digest {
     }
 
     static func text(_ digest: SHA256.Digest) -> String {
-        let alphabet = Array("0123456789abcdef".utf8)
-        let hex = digest.flatMap { [alphabet[Int($0 >> 4)], alphabet[Int($0 & 15)]] }
-        return prefix + String(decoding: hex, as: UTF8.self)
+        func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
+        var text = Array(prefix.utf8)
+        text.reserveCapacity(text.count + 2 * SHA256.Digest.byteCount)
+        for byte in digest {
+            text.append(digit(byte >> 4))
+            text.append(digit(byte & 15))
+        }
+        return String(decoding: text, as: UTF8.self)
     }
 }
 

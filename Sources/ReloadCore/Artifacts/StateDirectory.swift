@@ -172,6 +172,7 @@ package final class StateDirectory: Sendable {
         }
         let stem = "\(module.fileName)-\(number)"
         let temporary = "\(path)/artifacts/\(stem)"
+        var held: [UInt8]? = []
         guard let output = FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o500) else {
             throw ReloadError(.artifactNotStaged, "cannot make \(temporary): \(systemText())")
         }
@@ -184,6 +185,7 @@ package final class StateDirectory: Sendable {
                     throw ReloadError(.artifactTooLarge, "\(origin) has more than \(artifactLimit) bytes")
                 }
                 digest.update(chunk)
+                held = size > StagedArtifact.heldBytes ? nil : held.map { $0.isEmpty ? Array(chunk) : $0 + chunk }
                 guard output.write(chunk) else {
                     throw ReloadError(.artifactNotStaged, "cannot write \(temporary): \(systemText())")
                 }
@@ -193,16 +195,19 @@ package final class StateDirectory: Sendable {
             guard unsafe rename(temporary, "\(path)/artifacts/\(name)") == 0 else {
                 throw ReloadError(.artifactNotStaged, "cannot rename \(temporary): \(systemText())")
             }
-            return use(name, digest: text, size: size, origin: origin)
+            return use(name, digest: text, size: size, origin: origin, holding: held)
         } catch {
             unsafe unlink(temporary)
             throw error
         }
     }
 
-    private func use(_ name: String, digest: String, size: Int, origin: String) -> StagedArtifact {
+    private func use(
+        _ name: String, digest: String, size: Int, origin: String, holding bytes: [UInt8]?
+    ) -> StagedArtifact {
         state.withLock { _ = $0.inUse.insert(name) }
-        return StagedArtifact(directory: self, name: name, digest: digest, size: size, origin: origin)
+        return StagedArtifact(
+            directory: self, name: name, digest: digest, size: size, origin: origin, holding: bytes)
     }
 
     // MARK: Keeping
@@ -225,7 +230,9 @@ package final class StateDirectory: Sendable {
             throw ReloadError(.artifactDigestMismatch, "the copy \(source) has \(found), the journal names \(digest)")
         }
         let origin = version.origin ?? "inline"
-        guard !isHere else { return use(name, digest: digest, size: bytes.count, origin: origin) }
+        guard !isHere else {
+            return use(name, digest: digest, size: bytes.count, origin: origin, holding: bytes)
+        }
         var rest: ArraySlice<UInt8>? = bytes[...]
         return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
             defer { rest = nil }
@@ -272,7 +279,15 @@ package final class StateDirectory: Sendable {
 extension String {
     /// As part of a file's name: ASCII letters, digits and dots, at most 80 of them.
     var fileName: String {
-        String(prefix(80).map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "_" })
+        guard utf8.allSatisfy({ $0 < 0x80 }) else {
+            return String(prefix(80).map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "_" })
+        }
+        let isKept = { (byte: UInt8) in
+            let small = byte | 0x20
+            return UInt8(ascii: "a")...UInt8(ascii: "z") ~= small || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte
+                || byte == UInt8(ascii: ".")
+        }
+        return String(decoding: utf8.prefix(80).map { isKept($0) ? $0 : UInt8(ascii: "_") }, as: UTF8.self)
     }
 }
 
@@ -287,13 +302,20 @@ package final class StagedArtifact: Sendable {
     package let size: Int
     /// Where it came from, for people: a path or `inline`.
     package let origin: String
+    /// What was hashed, until somebody wants it: a small config need not be read back from the file that was just written.
+    private let held: Mutex<[UInt8]?>
+    /// The most that is held.
+    static let heldBytes = 64 << 10
 
-    fileprivate init(directory: StateDirectory, name: String, digest: String, size: Int, origin: String) {
+    fileprivate init(
+        directory: StateDirectory, name: String, digest: String, size: Int, origin: String, holding bytes: [UInt8]?
+    ) {
         self.directory = directory
         self.name = name
         self.digest = digest
         self.size = size
         self.origin = origin
+        held = Mutex(bytes.flatMap { $0.count <= Self.heldBytes ? $0 : nil })
     }
 
     /// The copy, mode 0500.
@@ -303,6 +325,11 @@ package final class StagedArtifact: Sendable {
 
     /// The bytes of the copy.
     package func bytes() throws(ReloadError) -> [UInt8] {
+        let bytes = held.withLock { held in
+            defer { held = nil }
+            return held
+        }
+        if let bytes { return bytes }
         do {
             return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
         } catch {

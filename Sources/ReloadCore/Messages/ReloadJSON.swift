@@ -11,13 +11,17 @@ package enum ReloadJSON {
 
     /// `2026-11-21T03:00:00.120Z`
     package static func text(_ date: Date) -> String {
-        date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+        date.formatted(style)
     }
+
+    /// Made once, as that takes longer than its use.
+    private static let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
 
     /// A time with or without fractions of a second.
     package static func date(_ text: String) -> Date? {
-        (try? Date(text, strategy: Date.ISO8601FormatStyle(includingFractionalSeconds: true)))
-            ?? (try? Date(text, strategy: .iso8601))
+        // Each throws at what the other reads.
+        let first = text.utf8.contains(UInt8(ascii: ".")) ? style : .iso8601
+        return (try? Date(text, strategy: first)) ?? (try? Date(text, strategy: first == style ? .iso8601 : style))
     }
 }
 

@@ -70,7 +70,8 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
             if file?.lowercased().hasSuffix(".json") == true {
                 return try JSONDecoder().decode(Value.self, from: data)
             }
-            return try YAMLDecoder().decode(Value.self, from: data)
+            // Without an encoding Yams looks through the whole environment for one each time.
+            return try YAMLDecoder(encoding: .utf8).decode(Value.self, from: data)
         } catch let error as DecodingError {
             throw ReloadError(.configInvalid, error.pathAndReason, underlying: error)
         } catch {
