@@ -165,7 +165,7 @@ import Testing
         #expect(try await first.report(for: "rollback").state == .applied)
         first.kill()
         // As if the process had died after the version was written and before the answer was.
-        let file = JournalFile(path: first.folder.appendingPathComponent("state/journal").path)
+        var file = JournalFile(path: first.folder.appendingPathComponent("state/journal").path)
         var record = try #require(file.read().record)
         record.answered = []
         record.reports = []

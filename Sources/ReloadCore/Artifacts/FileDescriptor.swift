@@ -41,6 +41,12 @@ struct FileDescriptor: ~Copyable {
 }
 
 extension FileDescriptor {
+    /// Bytes in the file; nil on error with the cause in `errno`.
+    var size: Int? {
+        var information = stat()
+        return unsafe fstat(number, &information) == 0 ? Int(information.st_size) : nil
+    }
+
     /// `fsync(2)`; false on error with the cause in `errno`.
     func flush() -> Bool { fsync(number) == 0 }
 }

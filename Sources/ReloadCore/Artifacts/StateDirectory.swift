@@ -122,7 +122,7 @@ package final class StateDirectory: Sendable {
     /// The journal to write, and the one to read.
     var journal: (write: JournalFile, read: JournalFile) {
         let file = JournalFile(path: path + "/journal")
-        guard let insteadOf, unsafe access(file.path, F_OK) != 0 else { return (file, file) }
+        guard let insteadOf, !file.exists else { return (file, file) }
         return (file, JournalFile(path: insteadOf + "/journal"))
     }
 

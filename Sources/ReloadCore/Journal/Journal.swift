@@ -25,13 +25,12 @@ package final class Journal: Sendable {
     /// Place in the stream of requests.
     package let position: StreamPosition
     private let directory: StateDirectory
-    private let file: JournalFile
     private let logger: Logger
     private let failures: Counter
     private let dropped: Counter
     private let state: Mutex<State>
-    /// Held while the file is written.
-    private let writing = Mutex(())
+    /// Held while it is written.
+    private let file: Mutex<JournalFile>
 
     /// Reads what an earlier process left.
     init(
@@ -42,9 +41,11 @@ package final class Journal: Sendable {
         self.logger = logger
         failures = Counter(label: "reload_agent_journal_failures", factory: metrics)
         dropped = Counter(label: "reload_agent_reports_dropped", factory: metrics)
-        let (write, read) = directory.journal
-        file = write
+        var (write, read) = directory.journal
         let reading = read.read()
+        // What is read may be another folder's.
+        if read.path == write.path { write = read }
+        file = Mutex(write)
         for problem in reading.problems {
             logger.warning("journal set aside", metadata: ["reason": "\(problem)"])
         }
@@ -53,7 +54,7 @@ package final class Journal: Sendable {
         state = Mutex(State(record: record))
         directory.keep(record.artifacts)
         // What only the journal before names stays as well, until the next write.
-        if let before = JournalFile(path: read.previous).read().record {
+        if let before = reading.before {
             state.withLock { $0.keptBefore = before.artifacts }
             directory.keep(record.artifacts.union(before.artifacts))
         }
@@ -145,7 +146,7 @@ package final class Journal: Sendable {
             state.changes += 1
             return state.changes
         }
-        return writing.withLock { _ in
+        return file.withLock { file in
             if state.withLock({ $0.written >= wanted }) { return true }
             guard directory.isOpen else { return false }
             // Answers first and what they speak of afterwards: the other way round an answer could be in the file whose

@@ -1,30 +1,45 @@
 internal import Foundation
 internal import Glibc
 
-/// The journal on disk: one line with format, checksum and size, then the record as JSON. The copy before the last one is kept beside it.
+/// The journal on disk: two files, each with one line of format and checksum and then a record as JSON. The one with the higher
+/// number is the journal, the other one the journal before it.
 ///
-/// A write goes to a file of its own, is flushed, and takes the place of the old one by `rename`, so that there is a whole
-/// journal under the name at every moment; then the folder is flushed.
+/// A write goes over the older one, in place, and is flushed: no name changes and mostly no size, so the disk has one thing to
+/// wait for. Whatever happens in the middle of it, the newer one is whole.
 struct JournalFile: Sendable {
     /// The number at the top of the file; another one is not read.
     static let format = 1
     private static let word = "reload-journal"
+    /// The files are this large, or a multiple of it; the record ends in blanks.
+    private static let block = 4096
 
     let path: String
     var previous: String { path + ".previous" }
-    private var temporary: String { path + ".new" }
+    private var slots: [String] { [path, previous] }
+    /// Which of the two is the journal, and its number.
+    private var newest: (slot: Int, number: UInt64)?
+
+    init(path: String) {
+        self.path = path
+    }
+
+    /// Whether there is any.
+    var exists: Bool { slots.contains { unsafe access($0, F_OK) == 0 } }
 
     /// What ``read()`` found.
     struct Reading {
         var record: JournalRecord?
+        /// The journal before it.
+        var before: JournalRecord?
         /// What was wrong with the files that were passed over, for people.
         var problems: [String] = []
     }
 
-    /// The newest record that is whole. A file that is not is moved to `<name>.unreadable`.
-    func read() -> Reading {
+    /// The records that are whole. A file that is not is moved to `<name>.unreadable`.
+    mutating func read() -> Reading {
         var reading = Reading()
-        for file in [path, previous] {
+        newest = nil
+        for (slot, file) in slots.enumerated() {
             guard unsafe access(file, F_OK) == 0 else { continue }
             let bytes: [UInt8]
             do {
@@ -34,8 +49,16 @@ struct JournalFile: Sendable {
                 continue
             }
             do throws(ReloadError) {
-                reading.record = try Self.decode(bytes, of: file)
-                return reading
+                var record = try Self.decode(bytes, of: file)
+                let number = record.number ?? 0
+                record.number = nil
+                if let newest, newest.number >= number {
+                    reading.before = record
+                } else {
+                    reading.before = reading.record
+                    reading.record = record
+                    newest = (slot, number)
+                }
             } catch {
                 let aside = file + ".unreadable"
                 let isAside = unsafe rename(file, aside) == 0
@@ -64,31 +87,62 @@ struct JournalFile: Sendable {
         }
     }
 
-    /// Puts a record in the place of the last one.
+    /// Puts a record in the place of the last but one.
     ///
-    /// - Throws: `state.not_saved` with the system's text; the record before is still there then.
-    func write(_ record: JournalRecord) throws(ReloadError) {
-        let body = record.json
-        func failed(_ what: String) -> ReloadError {
-            let reason = systemText()
-            unsafe unlink(temporary)
-            return ReloadError(.stateNotSaved, "cannot \(what) \(temporary): \(reason)")
+    /// - Throws: `state.not_saved` with the system's text; the last record is still there then.
+    mutating func write(_ record: JournalRecord) throws(ReloadError) {
+        if newest == nil { _ = read() }
+        let slot = newest.map { 1 - $0.slot } ?? 0
+        var record = record
+        record.number = (newest?.number ?? 0) + 1
+        if unsafe access(slots[slot], F_OK) == 0 {
+            try overwrite(slots[slot], record)
+        } else {
+            try create(slots[slot], record)
         }
-        let header = "\(Self.word) \(Self.format) \(Digest.of(body))\n"
-        // A new file each time: writing over an old one could fail in the middle of it.
+        newest = (slot, record.number ?? 0)
+    }
+
+    private static func text(_ record: JournalRecord, in present: Int) -> [UInt8] {
+        var body = record.json
+        let header = "\(word) \(format) \(Digest.prefix)\n".utf8.count + 64
+        let needed = (header + body.count + block - 1) / block * block
+        // The file keeps its size while that fits.
+        let size = present % block == 0 && (needed...4 * needed).contains(present) ? present : needed
+        body += repeatElement(UInt8(ascii: " "), count: size - header - body.count)
+        return Array("\(word) \(format) \(Digest.of(body))\n".utf8) + body
+    }
+
+    private func failed(_ what: String, _ file: String) -> ReloadError {
+        ReloadError(.stateNotSaved, "cannot \(what) \(file): \(systemText())")
+    }
+
+    private func overwrite(_ path: String, _ record: JournalRecord) throws(ReloadError) {
+        guard let file = FileDescriptor(path, O_WRONLY), let present = file.size else { throw failed("open", path) }
+        let text = Self.text(record, in: present)
+        guard file.write(text[...]), text.count >= present || ftruncate(file.number, off_t(text.count)) == 0 else {
+            throw failed("write", path)
+        }
+        guard fdatasync(file.number) == 0 else { throw failed("flush", path) }
+    }
+
+    /// By a rename, so that there is never half a journal under the name.
+    private func create(_ path: String, _ record: JournalRecord) throws(ReloadError) {
+        let temporary = self.path + ".new"
         unsafe unlink(temporary)
         guard let file = FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600) else {
-            throw failed("make")
+            throw failed("make", temporary)
         }
-        guard file.write(Array(header.utf8)[...]), file.write(body[...]) else { throw failed("write") }
-        guard file.flush() else { throw failed("flush") }
-        // By a link and a rename, so that neither name is ever without a file.
-        let second = previous + ".new"
-        unsafe unlink(second)
-        if unsafe link(path, second) == 0 { unsafe rename(second, previous) }
-        guard unsafe rename(temporary, path) == 0 else { throw failed("rename") }
+        do throws(ReloadError) {
+            guard file.write(Self.text(record, in: 0)[...]) else { throw failed("write", temporary) }
+            guard file.flush() else { throw failed("flush", temporary) }
+            guard unsafe rename(temporary, path) == 0 else { throw failed("rename", temporary) }
+        } catch {
+            unsafe unlink(temporary)
+            throw error
+        }
         guard let folder = FileDescriptor(URL(fileURLWithPath: path).deletingLastPathComponent().path, O_RDONLY),
             folder.flush()
-        else { throw failed("flush the folder of") }
+        else { throw failed("flush the folder of", path) }
     }
 }

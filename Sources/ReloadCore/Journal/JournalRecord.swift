@@ -30,6 +30,8 @@ package struct JournalRecord: Codable, Sendable, Equatable {
         }
     }
 
+    /// Counts the writes; of two files the higher one is the journal.
+    var number: UInt64?
     package var modules: [String: Module] = [:]
     /// Place in the stream of requests.
     package var position: StreamPosition.Saved?

@@ -172,6 +172,7 @@ extension JournalRecord {
                     }
                 }
             }
+            if let number { writer.member("number", number) }
             if let position {
                 writer.member("position") { writer in
                     writer.object { writer in
