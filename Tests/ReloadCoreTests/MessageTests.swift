@@ -1,6 +1,7 @@
 import Foundation
-import ReloadCore
 import Testing
+
+@testable import ReloadCore
 
 @Suite struct RequestCodecTests {
     private func code(_ body: String) -> ReloadCode? {
@@ -94,6 +95,71 @@ import Testing
         } throws: { error in
             "\(error)".utf8.count < 1000
         }
+    }
+}
+
+/// The quick reader against `JSONDecoder`: what it reads it must read in the same way, and it may give up.
+@Suite struct RequestReaderTests {
+    private static let samples = [
+        """
+        {"protocol":"reload.request.v1","operation":"apply","origin":"reloadctl@ops-1","issued_at":"2026-11-21T03:00:00Z",
+        "expires_at":null,"destination":"crawler:*","modules":[{"name":"crawler.parser","kind":"plugin","revision":42,
+        "version":"2.3.0","path":"news/libParser.so","sha256":"\(String(repeating: "9f", count: 32))","inline":null}]}
+        """,
+        #"{"protocol":"reload.request.v1","operation":"validate","modules":[{"name":"a","revision":0,"inline":"aGE="}]}"#,
+        """
+         { "protocol" : "reload.request.v1" , "operation":"rollback" , "more" : { "x" : [ 1, -2, true, false, null, [] ] },\r
+        \t"modules" : [ {"name":"ü\\n\\/\\"🚀"} , {"name":"b","revision":null,"kind":"config"} ] , "destination":"a?*" }\n
+        """,
+        """
+        {"protocol":"reload.request.v1","operation":"release","expires_at":"2026-11-21T03:00:00.250Z",
+        "modules":[{"name":"c"}]}
+        """,
+        #"{"protocol":"reload.request.v1","operation":"inventory","modules":[]}"#,
+    ].map { Array($0.utf8) }
+
+    @Test(arguments: samples.indices)
+    func readsWhatIsUsual(sample: Int) throws {
+        let request = try #require(RequestReader.read(Self.samples[sample]))
+        #expect(try request == Request.decodeWithCoder(Self.samples[sample]))
+    }
+
+    @Test(arguments: [
+        #"{"protocol":"reload.request.v1","operation":"release","modules":[{"name":"\u00fc"}]}"#,
+        #"{"protocol":"reload.request.v1","operation":"release","modules":[{"name":"a","revision":1e2}]}"#,
+        #"{"protocol":"reload.request.v1","operation":"release","modules":[{"name":"a","name":"b"}]}"#,
+        #"{"protocol":"reload.request.v1","operation":"release","modules":[{"name":"a"}]} x"#,
+        #"{"protocol":"reload.request.v1","operation":"inventory"}"#, #"{"model_path":"a"}"#, "", "{", "[]", "null",
+    ])
+    func leavesTheRestToTheOther(body: String) {
+        #expect(RequestReader.read(Array(body.utf8)) == nil)
+    }
+
+    @Test(arguments: samples.indices)
+    func agreesOnWhatIsDamaged(sample: Int) {
+        let whole = Self.samples[sample]
+        let texts = [
+            "\"", "\\", "{", "}", "[", "]", ",", ":", "0", "-", ".", "e", "null", "\u{0}", "\n", " ", "\\u0041",
+        ]
+        let notText: [[UInt8]] = [[0xff], [0xc3], [0xed, 0xa0, 0x80], [0xef, 0xbb, 0xbf]]
+        let parts = texts.map { Array($0.utf8) } + notText
+        var read = 0
+        func check(_ body: [UInt8]) {
+            guard let request = RequestReader.read(body) else { return }
+            read += 1
+            #expect((try? Request.decodeWithCoder(body)) == request, "\(String(decoding: body, as: UTF8.self))")
+        }
+        for index in whole.indices {
+            check(Array(whole[..<index]))
+            var without = whole
+            without.remove(at: index)
+            check(without)
+            for part in parts {
+                check(Array(whole[..<index] + part + whole[index...]))
+                check(Array(whole[..<index] + part + whole[(index + 1)...]))
+            }
+        }
+        #expect(read > 10)
     }
 }
 

@@ -12,6 +12,12 @@ extension Request {
     ///   `message.unknown_operation`, `message.unknown_kind`.
     package static func decode(_ body: [UInt8]) throws(ReloadError) -> Request {
         guard !body.isEmpty else { throw ReloadError(.messageEmpty, "the message has no body") }
+        if let request = RequestReader.read(body) { return request }
+        return try decodeWithCoder(body)
+    }
+
+    /// The same by `JSONDecoder`, which has words for everything that can be wrong.
+    static func decodeWithCoder(_ body: [UInt8]) throws(ReloadError) -> Request {
         do {
             return try JSONDecoder().decode(RequestBody.self, from: Data(body)).request
         } catch let error as ReloadError {
