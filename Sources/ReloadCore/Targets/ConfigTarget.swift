@@ -2,6 +2,9 @@ internal import Foundation
 internal import Synchronization
 internal import Yams
 
+/// Nobody changes it. Made once, because each new one looks through the whole environment for an encoding.
+nonisolated(unsafe) private let yaml = YAMLDecoder()
+
 /// The target behind ``Config``: one decoded value.
 package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     package let name: String
@@ -70,8 +73,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
             if file?.lowercased().hasSuffix(".json") == true {
                 return try JSONDecoder().decode(Value.self, from: data)
             }
-            // Without an encoding Yams looks through the whole environment for one each time.
-            return try YAMLDecoder(encoding: .utf8).decode(Value.self, from: data)
+            return try unsafe yaml.decode(Value.self, from: data)
         } catch let error as DecodingError {
             throw ReloadError(.configInvalid, error.pathAndReason, underlying: error)
         } catch {
