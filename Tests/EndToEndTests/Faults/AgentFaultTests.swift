@@ -75,6 +75,44 @@ extension EndToEnd.Faults {
             }
         }
 
+        /// The process that waits to try the next plugin.
+        private func waitingTrial(of agent: TestAgent, besides old: Int32? = nil) async throws -> Int32 {
+            let service = try agent.command.processIdentifier
+            while true {
+                for entry in try FileManager.default.contentsOfDirectory(atPath: "/proc") {
+                    guard let process = Int32(entry), process != old,
+                        let line = try? String(contentsOfFile: "/proc/\(entry)/stat", encoding: .utf8),
+                        line.contains("(reload-vet) S \(service) ")
+                    else { continue }
+                    return process
+                }
+                await Task.yield()
+            }
+        }
+
+        @Test(.timeLimit(.minutes(2))) func theProcessThatTriesPluginsDiesBeforeItIsNeeded() async throws {
+            try await row("the process that waits to try a plugin is killed; so is the instance") { world, row in
+                let agent = world.agent("one") { $0.plugins = ["parser": "CParserV1"] }
+                let wire = Wire(broker: world.broker)
+                func request() throws -> NumberedRequest {
+                    try row.next(plugin: "parser") { try world.plugin("CParserV2", variant: $0) }
+                }
+                try await agent.start()
+                let first = try await waitingTrial(of: agent)
+                kill(first, SIGKILL)
+                try await wire.publish([try request()])
+                try await row.answered(by: [agent])
+                let second = try await waitingTrial(of: agent, besides: first)
+                try await agent.kill()
+                row.healed()
+                // It sees that nobody can ask it any more.
+                while kill(second, 0) == 0 { await Task.yield() }
+                try await agent.start()
+                try await wire.publish([try request()])
+                try await row.finish([agent])
+            }
+        }
+
         @Test(arguments: ["stream", "queue"])
         func killedInTheMiddle(delivery: String) async throws {
             let name = "instance (\(delivery)) kill -9 while one request is under way and later ones are answered"
