@@ -12,10 +12,10 @@ import Testing
         #expect(listed == ReloadCode.all.map(\.rawValue))
     }
 
-    @Test func theReadmesExampleIsTheOneThatIsCompiled() throws {
+    @Test(arguments: ["Embedding", "EmbeddingMore"]) func theReadmesExampleIsTheOneThatIsCompiled(file: String) throws {
         let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
         let compiled = try String(
-            contentsOf: root.appendingPathComponent("Tests/EndToEndTests/Embedding.swift"), encoding: .utf8)
+            contentsOf: root.appendingPathComponent("Tests/EndToEndTests/\(file).swift"), encoding: .utf8)
         #expect(readme.contains("```swift\n\(compiled)```"))
     }
 }
