@@ -1,0 +1,3 @@
+#define PLUGIN_REPLY 'A'
+#define PLUGIN_VERSION "A"
+#include "../EmptyPlugin/plugin.h"

@@ -1,0 +1,3 @@
+#define PLUGIN_REPLY 'B'
+#define PLUGIN_VERSION "B"
+#include "../EmptyPlugin/plugin.h"

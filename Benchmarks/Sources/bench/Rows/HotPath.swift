@@ -1,0 +1,147 @@
+internal import Foundation
+
+/// A read of a config, beside a plain load and beside a copy out of a `Mutex`.
+enum ConfigRead: Row {
+    static let name = "config-read"
+
+    static func measure(_ lab: Lab) throws -> [Line] {
+        let results = try HotPath.run(lab, "config")
+        func line(_ threads: Int, _ way: String, _ against: String, _ other: String, _ goal: Line.Goal) -> Line {
+            HotPath.line(results, threads, "`config.\(way)`", way, against: against, other, goal)
+        }
+        return ["current", "withCurrent"].filter { way in results.contains { $0.variant == way } }.flatMap { way in
+            [
+                line(1, way, "plain load", "load", .more(2)),
+                line(2, way, "plain load", "load", .more(2)),
+                line(1, way, "`Mutex` snapshot", "mutex", .stated),
+                line(2, way, "`Mutex` snapshot", "mutex", .times(0.1)),
+            ]
+        }
+    }
+}
+
+/// A call of a plugin's empty function, beside a direct call of it.
+enum PluginCall: Row {
+    static let name = "plugin-call"
+
+    static func measure(_ lab: Lab) throws -> [Line] {
+        let results = try HotPath.run(lab, "plugin")
+        return [1, 2].map { threads in
+            HotPath.line(
+                results, threads, "`plugin.call`, empty", "call", against: "C function pointer", "direct",
+                .more(3))
+        }
+    }
+}
+
+/// The rare slow calls while the plugin is reloaded as fast as it answers, beside those while it is not.
+enum CallLatency: Row {
+    static let name = "call-latency"
+
+    static func measure(_ lab: Lab) throws -> [Line] {
+        let files = try ["EmptyPluginA", "EmptyPluginB"].map { try lab.plugin($0) }
+        let exchange = try lab.exchange(name)
+        let seconds = lab.isBrief ? 0.3 : 5
+        let program = try HotPath.start(
+            lab, "latency", file: files[0],
+            [
+                "--seconds", "\(seconds)", "--broker", lab.broker, "--artifacts", lab.folder, "--control-exchange",
+                exchange, "--status-exchange", try lab.exchange(name + ".status", type: "topic"),
+            ])
+        let (link, replies) = try (lab.link(), lab.link())
+        let queue = try replies.declareOwnQueue()
+        try replies.consume(queue)
+
+        var p9999 = Line(
+            name: "call latency p99.99 while swapping", against: "the same without swaps", unit: .time,
+            goal: .times(1.5))
+        var (p99, longest, swaps) = (p9999, p9999, [Double]())
+        (p99.name, p99.goal) = ("… p99", .stated)
+        (longest.name, longest.goal) = ("… longest call", .stated)
+        while p9999.ours.count < lab.rounds {
+            let begin = try HotPath.result(program, within: 60)
+            var end: HotPath.Result?
+            var count = 0
+            while begin.begin == "swaps", end == nil {
+                let request = Request.plugin(
+                    "empty", path: files[count % 2], revision: lab.nextRevision(), for: "hot-path:*")
+                count += 1
+                try link.publish(request, to: exchange, replyTo: queue)
+                _ = try replies.answer(to: request)
+                end = try program.line(within: 0).map(HotPath.decode)
+            }
+            let result = try end ?? HotPath.result(program, within: seconds + 60)
+            guard let p50 = result.p50, let slow = result.p99, let slowest = result.p9999, let most = result.max else {
+                throw Failure("no latencies in \(result)")
+            }
+            lab.note(
+                "\(result.variant ?? ""): p50 \(Int(p50)) ns, \(result.count ?? 0) calls, \(count) swaps")
+            if result.variant == "quiet" {
+                p99.theirs.append(slow)
+                p9999.theirs.append(slowest)
+                longest.theirs.append(most)
+            } else {
+                p99.ours.append(slow)
+                p9999.ours.append(slowest)
+                longest.ours.append(most)
+                swaps.append(Double(count) / seconds)
+            }
+        }
+        let rate = Line(name: "… swaps meanwhile", against: "", unit: .perSecond, ours: swaps, goal: .stated)
+        return [p9999, p99, longest, rate]
+    }
+}
+
+/// What the program `hot-path` says.
+private enum HotPath {
+    struct Result: Decodable {
+        var begin: String?
+        var variant: String?
+        var threads: Int?
+        var ns: Double?
+        var p50: Double?
+        var p99: Double?
+        var p9999: Double?
+        var max: Double?
+        var count: Int?
+    }
+
+    static func start(_ lab: Lab, _ mode: String, file: String, _ arguments: [String]) throws -> Program {
+        try lab.start(
+            "hot-path",
+            [mode, "--folder", lab.folder + "/hot-path", "--plugin", file, "--rounds", "\(lab.rounds)"] + arguments)
+    }
+
+    static func run(_ lab: Lab, _ mode: String) throws -> [Result] {
+        let operations = lab.count(5_000_000, brief: 100_000)
+        let program = try start(
+            lab, mode, file: try lab.plugin("EmptyPluginA"), ["--operations", "\(operations)"])
+        var results: [Result] = []
+        while true {
+            let result = try result(program, within: 60)
+            if result.begin == "end" { return results }
+            results.append(result)
+        }
+    }
+
+    static func result(_ program: Program, within seconds: Double) throws -> Result {
+        guard let words = try program.line(within: seconds) else { throw Failure("hot-path is silent") }
+        return try decode(words)
+    }
+
+    static func decode(_ words: [Substring]) throws -> Result {
+        try JSONDecoder().decode(Result.self, from: Data(words.joined(separator: " ").utf8))
+    }
+
+    static func line(
+        _ results: [Result], _ threads: Int, _ name: String, _ variant: String, against: String, _ other: String,
+        _ goal: Line.Goal
+    ) -> Line {
+        func values(_ variant: String) -> [Double] {
+            results.filter { $0.threads == threads && $0.variant == variant }.compactMap(\.ns)
+        }
+        return Line(
+            name: "\(name), \(threads == 1 ? "1 thread" : "\(threads) threads")", against: against, unit: .time,
+            ours: values(variant), theirs: values(other), goal: goal)
+    }
+}
