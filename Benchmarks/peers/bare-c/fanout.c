@@ -111,4 +111,5 @@ void fanout(const options *options) {
     for (int index = 0; index < options->connections; index++) {
         if (fleet.members[index].connection) disconnect(fleet.members[index].connection);
     }
+    free(fleet.members);
 }

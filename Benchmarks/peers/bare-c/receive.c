@@ -7,8 +7,8 @@ void receive(const options *options) {
     if (options->from_stream) {
         declare_stream(connection, options->stream, options->exchange);
         ready = consume(connection, options->stream, options->prefetch, "next");
-        /* RabbitMQ sends consume-ok before it looks where "next" is. It answers this after it did: what is published once
-           the line below is out, arrives. */
+        /* RabbitMQ sends consume-ok before it looks where "next" is, and answers this after: what is published once the
+           line below is out, arrives. */
         declare_exchange(connection, options->exchange, "fanout");
     } else {
         queue_name queue = declare_ephemeral(connection, options->exchange);
