@@ -4,9 +4,11 @@ import argparse
 import fnmatch
 import json
 import signal
+import sys
 import time
 
 import pika
+from pika.exceptions import ConnectionClosedByClient
 
 
 def main():
@@ -19,6 +21,7 @@ def main():
     options = parser.parse_args()
     name = options.destination
     seen = mine = 0
+    failure = None
 
     def on_message(channel, method, properties, body):
         nonlocal seen, mine
@@ -29,14 +32,39 @@ def main():
         if seen == options.count:
             print(f"done {seen} {time.monotonic_ns()}", flush=True)
 
-    connection = pika.BlockingConnection(pika.URLParameters(options.broker))
-    channel = connection.channel()
-    channel.basic_qos(prefetch_count=options.prefetch)
-    channel.basic_consume(options.queue, on_message)
-    print(f"ready {time.monotonic_ns()}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: connection.add_callback_threadsafe(channel.stop_consuming))
-    channel.start_consuming()
-    connection.close()
+    def on_connection_open(connection):
+        connection.channel(on_open_callback=on_channel_open)
+
+    def on_channel_open(channel):
+        channel.add_on_close_callback(on_channel_closed)
+        channel.basic_qos(prefetch_count=options.prefetch)
+        channel.basic_consume(options.queue, on_message, callback=on_consuming)
+
+    def on_consuming(_):
+        print(f"ready {time.monotonic_ns()}", flush=True)
+
+    def on_channel_closed(channel, reason):
+        nonlocal failure
+        if channel.connection.is_open:  # the broker refused something
+            failure = reason
+            channel.connection.close()
+
+    def on_closed(connection, reason):
+        nonlocal failure
+        if not isinstance(reason, ConnectionClosedByClient):
+            failure = reason
+        connection.ioloop.stop()
+
+    connection = pika.SelectConnection(
+        pika.URLParameters(options.broker),
+        on_open_callback=on_connection_open,
+        on_open_error_callback=on_closed,
+        on_close_callback=on_closed,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: connection.ioloop.add_callback_threadsafe(connection.close))
+    connection.ioloop.start()
+    if failure is not None:
+        sys.exit(f"discard.py: {failure!r}")
 
 
 if __name__ == "__main__":
