@@ -43,7 +43,6 @@ let package = Package(
                 .product(name: "Reloading", package: "swift-reload-agent"),
             ]
         ),
-        .executableTarget(name: "bare-c", dependencies: ["CLibrabbitmq"], path: "peers/bare-c"),
         .emptyPlugin("EmptyPluginA"),
         .emptyPlugin("EmptyPluginB"),
         .target(
@@ -70,7 +69,7 @@ extension Target {
     }
 }
 
-let cTargets: Set = ["CBench", "bare-c", "EmptyPluginA", "EmptyPluginB"]
+let cTargets: Set = ["CBench", "EmptyPluginA", "EmptyPluginB"]
 for target in package.targets where target.type != .system && !cTargets.contains(target.name) {
     target.swiftSettings = [
         .enableUpcomingFeature("ExistentialAny"),

@@ -21,6 +21,9 @@ struct Bench: ParsableCommand {
     @Option(help: "The folder of the peers in Python.")
     var peers: String
 
+    @Option(help: "The peer in C.")
+    var bareC: String
+
     @Option(help: "How often each side is measured.")
     var rounds = 5
 
@@ -46,19 +49,10 @@ struct Bench: ParsableCommand {
         // Somebody's pipe ended: that is an error where it is written to.
         signal(SIGPIPE, SIG_IGN)
         let lab = try Lab(
-            broker: broker, folder: folder, peers: peers, rounds: brief ? 1 : rounds, isBrief: brief)
-        var table = Table()
-        for row in Self.rows where names.contains(row.name) {
-            lab.note("-- \(row.name)")
-            do {
-                table.add(try lab.run(row))
-            } catch {
-                lab.note("\(row.name): \(error)")
-                table.add(failed: row.name, error)
-            }
-        }
-        print(table.text)
-        if !table.isComplete { throw ExitCode(1) }
+            broker: broker, folder: folder, peers: peers, bareC: bareC, rounds: brief ? 1 : rounds, isBrief: brief)
+        for row in Self.rows where names.contains(row.name) { lab.run(row) }
+        print(lab.table.text)
+        if !lab.table.isComplete { throw ExitCode(1) }
     }
 
     /// A thousand agents have two connections each.

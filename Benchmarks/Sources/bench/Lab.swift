@@ -10,14 +10,16 @@ final class Lab {
     private let root: String
     private let binaries: String
     private let peers: String
+    private let bareCPath: String
     private let host: String
     private let port: Int
+    private(set) var table = Table()
     private var revision = 0
     private var programs: [Program] = []
     private var exchanges: [String] = []
     private var queues: [String] = []
 
-    init(broker: String, folder: String, peers: String, rounds: Int, isBrief: Bool) throws {
+    init(broker: String, folder: String, peers: String, bareC: String, rounds: Int, isBrief: Bool) throws {
         guard let url = URL(string: broker), let host = url.host, let port = url.port else {
             throw Failure("a broker URL has a host and a port")
         }
@@ -27,18 +29,32 @@ final class Lab {
         self.rounds = rounds
         self.isBrief = isBrief
         self.peers = peers
+        bareCPath = bareC
         root = folder
         let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         binaries = URL(fileURLWithPath: own).deletingLastPathComponent().path
     }
 
-    /// Runs one row with a folder of its own; whatever it started ends, whatever it declared is deleted.
-    func run(_ row: any Row.Type) throws -> [Line] {
-        folder = "\(root)/\(row.name)"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    /// Runs one row with a folder of its own; whatever it started ends, whatever it declared is deleted. A row that cannot be
+    /// measured says so in the table, below the lines it came to.
+    func run(_ row: any Row.Type) {
+        note("-- \(row.name)")
         defer { cleanUp() }
-        return try row.measure(self)
+        do {
+            try run(row, in: "\(root)/\(row.name)")
+        } catch {
+            note("\(row.name): \(error)")
+            table.add(failed: row.name, error)
+        }
     }
+
+    private func run(_ row: any Row.Type, in folder: String) throws {
+        self.folder = folder
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try row.measure(self)
+    }
+
+    func add(_ lines: Line...) { table.add(lines) }
 
     private func cleanUp() {
         for program in programs { program.stop() }
@@ -115,22 +131,24 @@ final class Lab {
             arguments += ["--config", "\(config)=\(file)"]
         }
         for (plugin, file) in plugins { arguments += ["--plugin", "\(plugin)=\(file)"] }
-        return try start("bench-agent", arguments + more)
+        return try start("\(binaries)/bench-agent", arguments + more)
     }
 
     func bareC(_ command: String, _ arguments: [String]) throws -> Program {
-        try start("bare-c", [command, "--broker", "\(host):\(port)"] + arguments)
+        try start(bareCPath, [command, "--broker", "\(host):\(port)"] + arguments)
     }
 
     func python(_ file: String, _ arguments: [String]) throws -> Program {
         try start("python3", ["\(peers)/\(file)", "--broker", broker] + arguments)
     }
 
-    /// Starts a program that is built here, or one of the system. It ends with the row at the latest.
-    func start(_ name: String, _ arguments: [String]) throws -> Program {
-        let path = "\(binaries)/\(name)"
-        let program = try Program(
-            FileManager.default.isExecutableFile(atPath: path) ? path : name, arguments)
+    func hotPath(_ arguments: [String]) throws -> Program {
+        try start("\(binaries)/hot-path", arguments)
+    }
+
+    /// It ends with the row at the latest.
+    private func start(_ path: String, _ arguments: [String]) throws -> Program {
+        let program = try Program(path, arguments)
         programs.append(program)
         return program
     }
@@ -155,5 +173,5 @@ final class Lab {
 protocol Row: SendableMetatype {
     /// For `--only`.
     static var name: String { get }
-    static func measure(_ lab: Lab) throws -> [Line]
+    static func measure(_ lab: Lab) throws
 }

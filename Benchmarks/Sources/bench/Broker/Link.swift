@@ -85,12 +85,13 @@ internal import CBench
         return unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
     }
 
-    /// Waits for the answer to a request, which must be that it was applied; returns when it was there.
-    func answer(to request: Request, within seconds: Double = 30) throws -> Int64 {
+    /// Waits for the answers to requests, each of which must be that it was applied; returns when the last was there.
+    func answers(to requests: [Request], within seconds: Double = 30) throws -> Int64 {
+        var missing = Set(requests.map(\.id))
         while let message = try next(within: seconds) {
-            guard message.correlationID == request.id else { continue }
+            guard missing.remove(message.correlationID) != nil else { continue }
             guard body.contains(#""state":"applied""#) else { throw Failure("not applied: \(body.prefix(600))") }
-            return message.time
+            if missing.isEmpty { return message.time }
         }
         throw Failure("no answer within \(Int(seconds)) s")
     }

@@ -2,11 +2,11 @@
 enum ConfigServing: Row {
     static let name = "config-serving"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
-        try ["ephemeral", "stream"].flatMap { try measure(lab, delivery: $0) }
+    static func measure(_ lab: Lab) throws {
+        for delivery in ["ephemeral", "stream"] { try measure(lab, delivery: delivery) }
     }
 
-    private static func measure(_ lab: Lab, delivery: String) throws -> [Line] {
+    private static func measure(_ lab: Lab, delivery: String) throws {
         let service = "config-\(delivery)"
         let agent = try lab.agent(service, delivery: delivery, configs: ["rules"])
         let other = try lab.exchange(service + ".c")
@@ -46,6 +46,6 @@ enum ConfigServing: Row {
         }
         agent.stop()
         bare.stop()
-        return [half, most]
+        lab.add(half, most)
     }
 }

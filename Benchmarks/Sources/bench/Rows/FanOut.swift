@@ -2,9 +2,19 @@
 enum FanOut: Row {
     static let name = "fan-out"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let sizes = lab.isBrief ? [1, 10] : [1, 10, 100, 1000]
-        return try sizes.map { try measure(lab, $0) }
+        let lines = try sizes.map { size in
+            let line = try measure(lab, size)
+            lab.add(line)
+            return line
+        }
+        guard let first = lines.first, let last = lines.last, let size = sizes.last else { return }
+        lab.add(
+            Line(
+                name: "… growth from 1 to \(Unit.number(Double(size))), times", against: "bare C, same fan-out",
+                unit: .count, ours: zip(last.ours, first.ours).map { $0 / $1 },
+                theirs: zip(last.theirs, first.theirs).map { $0 / $1 }, goal: .stated))
     }
 
     private static func measure(_ lab: Lab, _ size: Int) throws -> Line {

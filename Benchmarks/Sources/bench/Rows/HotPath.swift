@@ -4,18 +4,17 @@ internal import Foundation
 enum ConfigRead: Row {
     static let name = "config-read"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let results = try HotPath.run(lab, "config")
         func line(_ threads: Int, _ way: String, _ against: String, _ other: String, _ goal: Line.Goal) -> Line {
             HotPath.line(results, threads, "`config.\(way)`", way, against: against, other, goal)
         }
-        return ["current", "withCurrent"].filter { way in results.contains { $0.variant == way } }.flatMap { way in
-            [
+        for way in ["current", "withCurrent"] where results.contains(where: { $0.variant == way }) {
+            lab.add(
                 line(1, way, "plain load", "load", .more(2)),
                 line(2, way, "plain load", "load", .more(2)),
                 line(1, way, "`Mutex` snapshot", "mutex", .stated),
-                line(2, way, "`Mutex` snapshot", "mutex", .times(0.1)),
-            ]
+                line(2, way, "`Mutex` snapshot", "mutex", .times(0.1)))
         }
     }
 }
@@ -24,12 +23,12 @@ enum ConfigRead: Row {
 enum PluginCall: Row {
     static let name = "plugin-call"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let results = try HotPath.run(lab, "plugin")
-        return [1, 2].map { threads in
-            HotPath.line(
-                results, threads, "`plugin.call`, empty", "call", against: "C function pointer", "direct",
-                .more(3))
+        for threads in [1, 2] {
+            let line = HotPath.line(
+                results, threads, "`plugin.call`, empty", "call", against: "C function pointer", "direct", .more(3))
+            lab.add(line)
         }
     }
 }
@@ -38,7 +37,7 @@ enum PluginCall: Row {
 enum CallLatency: Row {
     static let name = "call-latency"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let files = try ["EmptyPluginA", "EmptyPluginB"].map { try lab.plugin($0) }
         let exchange = try lab.exchange(name)
         let seconds = lab.isBrief ? 0.3 : 5
@@ -67,7 +66,7 @@ enum CallLatency: Row {
                     "empty", path: files[count % 2], revision: lab.nextRevision(), for: "hot-path:*")
                 count += 1
                 try link.publish(request, to: exchange, replyTo: queue)
-                _ = try replies.answer(to: request)
+                _ = try replies.answers(to: [request])
                 end = try program.line(within: 0).map(HotPath.decode)
             }
             let result = try end ?? HotPath.result(program, within: seconds + 60)
@@ -88,7 +87,7 @@ enum CallLatency: Row {
             }
         }
         let rate = Line(name: "… swaps meanwhile", against: "", unit: .perSecond, ours: swaps, goal: .stated)
-        return [p9999, p99, longest, rate]
+        lab.add(p9999, p99, longest, rate)
     }
 }
 
@@ -107,8 +106,7 @@ private enum HotPath {
     }
 
     static func start(_ lab: Lab, _ mode: String, file: String, _ arguments: [String]) throws -> Program {
-        try lab.start(
-            "hot-path",
+        try lab.hotPath(
             [mode, "--folder", lab.folder + "/hot-path", "--plugin", file, "--rounds", "\(lab.rounds)"] + arguments)
     }
 

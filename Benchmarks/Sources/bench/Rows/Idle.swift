@@ -5,7 +5,7 @@ internal import Glibc
 enum Idle: Row {
     static let name = "idle"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let plugin = try lab.plugin("EmptyPluginA")
         let agent = try lab.agent(name, delivery: "stream", configs: ["rules"], plugins: ["empty": plugin])
         let bare = try lab.bareC("idle", ["--exchange", try lab.exchange(name + ".c")])
@@ -35,6 +35,6 @@ enum Idle: Row {
             resident.ours.append(agent.resident)
             resident.theirs.append(bare.resident)
         }
-        return [wakeUps, cpu, resident]
+        lab.add(wakeUps, cpu, resident)
     }
 }

@@ -2,7 +2,7 @@
 enum Memory: Row {
     static let name = "memory"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let (few, many) = (lab.count(100, brief: 10), lab.count(10_000, brief: 100))
         let what = "after \(Unit.number(Double(many))) config and \(Unit.number(Double(many))) C plugin reloads"
         var resident = Line(
@@ -18,18 +18,18 @@ enum Memory: Row {
                     resident.theirs.append(agent.program.resident)
                     anonymous.theirs.append(agent.program.anonymous)
                 }
-                try agent.reload(config: "rules")
-                try agent.reload(plugin: files[number % 2])
+                try agent.reload(config: "rules", plugin: files[number % 2])
             }
             resident.ours.append(agent.program.resident)
             anonymous.ours.append(agent.program.anonymous)
             agent.program.stop()
         }
-        return [resident, anonymous, try swift(lab)]
+        lab.add(resident, anonymous)
+        try swift(lab)
     }
 
     /// Each generation of a Swift plugin stays: the runtime knows its types for ever.
-    private static func swift(_ lab: Lab) throws -> Line {
+    private static func swift(_ lab: Lab) throws {
         var line = Line(
             name: "memory for each generation of a Swift plugin", against: "", unit: .bytes, goal: .stated)
         let (few, many) = (lab.count(10, brief: 2), lab.count(210, brief: 12))
@@ -44,7 +44,7 @@ enum Memory: Row {
             line.ours.append((agent.program.resident - before) / Double(many - few))
             agent.program.stop()
         }
-        return line
+        lab.add(line)
     }
 }
 
@@ -68,16 +68,12 @@ private struct Reloads {
         try replies.consume(queue)
     }
 
-    func reload(config: String) throws {
-        try send(.config(config, revision: lab.nextRevision(), for: service + ":*"))
-    }
-
-    func reload(plugin path: String) throws {
-        try send(.plugin("plugin", path: path, revision: lab.nextRevision(), for: service + ":*"))
-    }
-
-    private func send(_ request: Request) throws {
-        try link.publish(request, to: "bench." + service, replyTo: queue)
-        _ = try replies.answer(to: request)
+    /// Returns when both are answered.
+    func reload(config: String? = nil, plugin path: String) throws {
+        let destination = service + ":*"
+        var requests = [Request.plugin("plugin", path: path, revision: lab.nextRevision(), for: destination)]
+        if let config { requests.append(.config(config, revision: lab.nextRevision(), for: destination)) }
+        for request in requests { try link.publish(request, to: "bench." + service, replyTo: queue) }
+        _ = try replies.answers(to: requests)
     }
 }

@@ -2,7 +2,7 @@
 enum ReportAtPublisher: Row {
     static let name = "report"
 
-    static func measure(_ lab: Lab) throws -> [Line] {
+    static func measure(_ lab: Lab) throws {
         let agent = try lab.agent(name, configs: ["rules"], ["--quiet"])
         let article = try Article(lab, name, ["--reply"])
         _ = try agent.time(of: "ready")
@@ -14,7 +14,7 @@ enum ReportAtPublisher: Row {
             try lab.paced(count) {
                 let request = Request.config("rules", revision: lab.nextRevision(), for: name + ":*")
                 let sent = try link.publish(request, to: "bench." + name, replyTo: queue)
-                return (sent, try replies.answer(to: request))
+                return (sent, try replies.answers(to: [request]))
             }
         }
         func theirs(_ count: Int) throws -> [Double] {
@@ -22,7 +22,7 @@ enum ReportAtPublisher: Row {
                 try article.program.skipLines()
                 let request = try article.change()
                 let sent = try link.publish(request, to: article.exchange, replyTo: queue)
-                return (sent, try replies.answer(to: request))
+                return (sent, try replies.answers(to: [request]))
             }
         }
 
@@ -36,6 +36,6 @@ enum ReportAtPublisher: Row {
             line.ours.append(try ours(count).median)
             line.theirs.append(try theirs(count).median)
         }
-        return [line]
+        lab.add(line)
     }
 }
