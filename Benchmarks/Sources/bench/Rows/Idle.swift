@@ -18,7 +18,7 @@ enum Idle: Row {
         var cpu = Line(name: "idle: CPU a minute", against: "bare C consumer", unit: .time, goal: .times(2))
         var resident = Line(
             name: "idle: resident memory", against: "bare C consumer", unit: .bytes, goal: .value(25 * Unit.megabyte))
-        let seconds = Double(lab.count(60, brief: 3))
+        let seconds = Double(lab.count(60, brief: 6))
         for round in 1...lab.rounds {
             lab.note("round \(round): \(Int(seconds)) s")
             let before = [agent, bare].map { ($0.switches, $0.cpu) }
