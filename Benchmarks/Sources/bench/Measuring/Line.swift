@@ -6,8 +6,8 @@ struct Line {
         case times(Double)
         /// So many times the other, or more.
         case timesAtLeast(Double)
-        /// So much more than the other, or less.
-        case more(Double)
+        /// So much more than the other, or less; nil only says how much.
+        case more(Double?)
         /// So much, or less.
         case value(Double)
         /// Nothing: it is only said.
@@ -47,7 +47,7 @@ struct Line {
         switch goal {
         case .times(let times): "≤ \(Self.times(times))"
         case .timesAtLeast(let times): "≥ \(Self.times(times))"
-        case .more(let more): "≤ + \(unit.text(more))"
+        case .more(let more): more.map { "≤ + \(unit.text($0))" } ?? ""
         case .value(let most): "≤ \(unit.text(most))"
         case .stated: ""
         }
@@ -58,7 +58,8 @@ struct Line {
         return switch goal {
         case .times(let times): Self.verdict(ratios.median <= times, Self.times(ratios.median))
         case .timesAtLeast(let times): Self.verdict(ratios.median >= times, Self.times(ratios.median))
-        case .more(let more): Self.verdict(differences.median <= more, "+ " + unit.text(differences.median))
+        case .more(let more):
+            more.map { Self.verdict(differences.median <= $0, "+ " + unit.text(differences.median)) } ?? "stated"
         case .value(let most): Self.verdict(ours.median <= most, unit.text(ours.median))
         case .stated: "stated"
         }
