@@ -4,40 +4,64 @@ internal import Foundation
 internal import Reloading
 internal import Synchronization
 
-/// The value that is read: of the size of a real config.
+/// A config of a few words.
+struct Limits: Decodable, Sendable {
+    var depth: Int
+    var pages: Int
+    var delay: Double
+
+    var sum: Int64 { Int64(depth) &+ Int64(pages) &+ Int64(bitPattern: delay.bitPattern) }
+}
+
+/// One with text and lists, whose copies are counted.
 struct Rules: Decodable, Sendable {
-    var revision: Int64
     var depth: Int
     var agent: String
     var hosts: [String]
-
-    static let text = """
-        revision: 1
-        depth: 7
-        agent: crawler/1.0 (+https://example.org/bot)
-        hosts: [a.example, b.example, c.example, d.example]
-
-        """
 }
+
+private let text = """
+    depth: 7
+    pages: 1000
+    delay: 0.5
+    agent: crawler/1.0 (+https://example.org/bot)
+    hosts: [a.example, b.example, c.example, d.example]
+
+    """
 
 /// A way to do one operation: runs it so many times.
 typealias Loop = @Sendable (_ count: Int) -> Void
 
 extension HotPath {
-    /// Reads one field of the config.
+    /// Reads a small config as a whole, and one field of a larger one.
     static func configReads(_ agent: ReloadAgent, _ folder: String, _ rounds: Int, _ operations: Int) throws {
-        try Data(Rules.text.utf8).write(to: URL(fileURLWithPath: folder + "/rules.yaml"))
-        let config = try agent.config("rules", file: folder + "/rules.yaml", as: Rules.self)
-        let guarded = Guarded(config.current)
-        let plain = UnsafeMutablePointer<Rules>.allocate(capacity: 1)
-        unsafe plain.initialize(to: config.current)
-        nonisolated(unsafe) let field = unsafe plain
+        let file = folder + "/config.yaml"
+        try Data(text.utf8).write(to: URL(fileURLWithPath: file))
+        let limits = try agent.config("limits", file: file, as: Limits.self)
+        let rules = try agent.config("rules", file: file, as: Rules.self)
+        let guardedLimits = Guarded(limits.current)
+        let guardedRules = Guarded(rules.current)
+        nonisolated(unsafe) let plainLimits = unsafe allocated(limits.current)
+        nonisolated(unsafe) let plainRules = unsafe allocated(rules.current)
         measure(
             [
-                ("load", { count in for _ in 0..<count { cbench_keep(Int64(unsafe field.pointee.depth)) } }),
-                ("mutex", { count in for _ in 0..<count { cbench_keep(Int64(guarded.current.depth)) } }),
-                ("current", { count in for _ in 0..<count { cbench_keep(Int64(config.current.depth)) } }),
+                ("small load", { count in for _ in 0..<count { cbench_keep(unsafe plainLimits.pointee.sum) } }),
+                ("small mutex", { count in for _ in 0..<count { cbench_keep(guardedLimits.current.sum) } }),
+                ("small current", { count in for _ in 0..<count { cbench_keep(limits.current.sum) } }),
+                ("load", { count in for _ in 0..<count { cbench_keep(Int64(unsafe plainRules.pointee.depth)) } }),
+                ("mutex", { count in for _ in 0..<count { cbench_keep(Int64(guardedRules.current.depth)) } }),
+                ("current", { count in for _ in 0..<count { cbench_keep(Int64(rules.current.depth)) } }),
+                (
+                    "withCurrent",
+                    { count in for _ in 0..<count { cbench_keep(Int64(rules.withCurrent { $0.depth })) } }
+                ),
             ], rounds, operations)
+    }
+
+    private static func allocated<Value>(_ value: Value) -> UnsafeMutablePointer<Value> {
+        let place = UnsafeMutablePointer<Value>.allocate(capacity: 1)
+        unsafe place.initialize(to: value)
+        return unsafe place
     }
 
     /// Calls a function that does nothing.
@@ -58,6 +82,16 @@ extension HotPath {
                 (
                     "call",
                     { count in for _ in 0..<count { cbench_keep(Int64((try? handle.call([]))?.count ?? -1)) } }
+                ),
+                (
+                    "into",
+                    { count in
+                        let input: [UInt8] = []
+                        var output: [UInt8] = []
+                        for _ in 0..<count {
+                            cbench_keep((try? handle.call(input.span, into: &output)) == nil ? -1 : 0)
+                        }
+                    }
                 ),
             ], rounds, operations)
     }
@@ -115,12 +149,12 @@ private final class Start: Sendable {
 }
 
 /// What a service would write that has no agent: a copy of the value out of a `Mutex`.
-private final class Guarded: Sendable {
-    private let value: Mutex<Rules>
+private final class Guarded<Value: Sendable>: Sendable {
+    private let value: Mutex<Value>
 
-    init(_ value: Rules) {
+    init(_ value: Value) {
         self.value = Mutex(value)
     }
 
-    var current: Rules { value.withLock { $0 } }
+    var current: Value { value.withLock { $0 } }
 }

@@ -6,16 +6,25 @@ enum ConfigRead: Row {
 
     static func measure(_ lab: Lab) throws {
         let results = try HotPath.run(lab, "config")
-        func line(_ threads: Int, _ way: String, _ against: String, _ other: String, _ goal: Line.Goal) -> Line {
-            HotPath.line(results, threads, "`config.\(way)`", way, against: against, other, goal)
+        func lines(
+            _ name: String, _ way: String, load: String, mutex: String, _ goal: Line.Goal, _ lockedGoal: Line.Goal
+        ) {
+            for threads in [1, 2] {
+                let ours = HotPath.line(results, threads, name, way, against: "plain load", load, goal)
+                let locked = HotPath.line(
+                    results, threads, name, way, against: "`Mutex` snapshot", mutex, threads == 2 ? lockedGoal : .stated
+                )
+                lab.add(ours, locked)
+            }
         }
-        for way in ["current", "withCurrent"] where results.contains(where: { $0.variant == way }) {
-            lab.add(
-                line(1, way, "plain load", "load", .more(2)),
-                line(2, way, "plain load", "load", .more(2)),
-                line(1, way, "`Mutex` snapshot", "mutex", .stated),
-                line(2, way, "`Mutex` snapshot", "mutex", .times(0.1)))
-        }
+        lines(
+            "`config.current`, three numbers", "small current", load: "small load", mutex: "small mutex", .more(2),
+            .times(0.1))
+        lines(
+            "`config.withCurrent`, a field beside text and a list", "withCurrent", load: "load", mutex: "mutex",
+            .more(2), .times(0.1))
+        lines(
+            "`config.current`, with text and a list", "current", load: "load", mutex: "mutex", .stated, .stated)
     }
 }
 
@@ -26,9 +35,11 @@ enum PluginCall: Row {
     static func measure(_ lab: Lab) throws {
         let results = try HotPath.run(lab, "plugin")
         for threads in [1, 2] {
-            let line = HotPath.line(
-                results, threads, "`plugin.call`, empty", "call", against: "C function pointer", "direct", .more(3))
-            lab.add(line)
+            for (name, way) in [("`plugin.call(_:into:)`, empty", "into"), ("`plugin.call`, empty", "call")] {
+                let line = HotPath.line(
+                    results, threads, name, way, against: "C function pointer", "direct", .more(3))
+                lab.add(line)
+            }
         }
     }
 }
