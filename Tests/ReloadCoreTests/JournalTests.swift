@@ -91,6 +91,7 @@ import Testing
         record.queue = "a \"queue\" of \u{1}\n\t\r\u{8}\u{c}\u{1f}\u{7f} ü/\\ 🚀"
         record.number = 7
         record.modules["empty"] = JournalRecord.Module()
+        record.answered = ["only \"quotes\"", "only \\", "only \n", "only ü", ""]
         record.modules["rules"]?.broughtBy = "one"
         record.modules["rules"]?.kept = [JournalRecord.Version(revision: .max), JournalRecord.Version(revision: -1)]
         record.reports[0].report.superseded = ["a", "b"]
