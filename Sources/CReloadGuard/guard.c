@@ -65,17 +65,17 @@ static creload_thread *take_record(void) {
     return creload_self = thread;
 }
 
-static bool is_sequential(void) { return __atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SEQUENTIAL; }
+bool creload_is_sequential(void) { return __atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SEQUENTIAL; }
 
 creload_hold creload_enter_slowly(const creload_live *live) {
     creload_thread *thread = creload_self ? creload_self : take_record();
     for (size_t i = 0; thread && i < CRELOAD_CELLS; i++)
-        if (!thread->cells[i]) return creload_fill(live, &thread->cells[i], is_sequential());
+        if (!thread->cells[i]) return creload_fill(live, &thread->cells[i], creload_is_sequential());
     return (creload_hold){NULL, NULL};
 }
 
 bool creload_leave_slowly(const creload_live *live, creload_hold hold) {
-    return creload_empty(live, hold, is_sequential());
+    return creload_empty(live, hold, creload_is_sequential());
 }
 
 void creload_pin(creload_block *block) { __atomic_fetch_add(&block->pins, 1, __ATOMIC_SEQ_CST); }
@@ -91,7 +91,7 @@ creload_block *creload_replace(creload_live *live, creload_block *block) {
 
 bool creload_fence(void) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return is_sequential() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+    return creload_is_sequential() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
 }
 
 size_t creload_holders(const creload_block *block) {

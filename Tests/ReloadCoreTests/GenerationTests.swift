@@ -12,21 +12,24 @@ import Testing
     }
 
     private func slot(_ closed: Closed) -> Slot<String> {
-        Slot(version: VersionReport(revision: 0, digest: nil), artifact: nil, value: "one") { generation in
+        Slot(
+            version: VersionReport(revision: 0, digest: nil), artifact: nil, value: "one", elsewhere: { $0() }
+        ) { generation in
+            generation.close()
             closed.numbers.withLock { $0.append(generation.number) }
         }
     }
 
     private func swap(_ slot: Slot<String>, _ value: String) {
         slot.retire(slot.replace(version: VersionReport(revision: 1, digest: nil), artifact: nil, value: value).old)
+        slot.drain()
     }
 
     @Test func anOldGenerationIsClosedAfterItsLastCall() {
         let closed = Closed()
         let slot = slot(closed)
         slot.withCurrent { outer in
-            let swapped = slot.replace(version: VersionReport(revision: 1, digest: nil), artifact: nil, value: "two")
-            slot.retire(swapped.old)
+            swap(slot, "two")
             #expect(copy outer == "one")
             #expect(slot.lingering.map(\.generation) == [1])
             #expect(slot.lingering.first?.inFlight == 1)
@@ -42,6 +45,7 @@ import Testing
         let slot = slot(closed)
         let failed = slot.replace(version: VersionReport(revision: 1, digest: nil), artifact: nil, value: "two")
         slot.restore(failed.old)
+        slot.drain()
         #expect(slot.current.value == "one")
         #expect(closed.numbers.withLock { $0 } == [2])
         let next = slot.replace(version: VersionReport(revision: 2, digest: nil), artifact: nil, value: "three")
@@ -63,6 +67,25 @@ import Testing
         } throws: { error in
             (error as? ReloadError)?.code == .configRefused
         }
+    }
+
+    @Test func whoHearsOfAChangeGetsAValueThatIsClosedAlready() throws {
+        let slot = Slot(
+            version: VersionReport(revision: 0, digest: nil), artifact: nil,
+            value: "the value before, too long to be stored in place", elsewhere: { $0() })
+        let directory = try StateDirectory(
+            path: NSTemporaryDirectory() + "reload-\(UUID().uuidString)", artifactLimit: 10)
+        var swap = SlotSwap(
+            slot: slot, artifact: try directory.stage(bytes: [], module: "m"),
+            version: VersionReport(revision: 1, digest: nil), value: "two", notServed: .configRefused)
+        var heard: [String] = []
+        swap.changed = { old, new in
+            slot.drain()
+            heard = [old, new]
+        }
+        swap.commit()
+        swap.finish()
+        #expect(heard == ["the value before, too long to be stored in place", "two"])
     }
 
     @Test func callsNestedDeeplyKeepWhatTheyBeganWith() {
@@ -193,7 +216,7 @@ import Testing
     @Test(arguments: ["begin", "end"])
     func aCallAndAReloadDoNotMissEachOther(_ moment: String) throws {
         // Where membarrier is refused, and under the thread sanitizer, there is no fence to leave out.
-        guard creload_mode & CRELOAD_SEQUENTIAL == 0 else {
+        guard !creload_is_sequential() else {
             let run = try litmus(moment, "fenced", "20000")
             #expect(run.fence == "sequential")
             return #expect(run.violations == 0)

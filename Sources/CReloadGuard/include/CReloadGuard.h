@@ -148,6 +148,8 @@ creload_block *_Nullable creload_replace(creload_live *live, creload_block *bloc
 bool creload_fence(void);
 /* How many calls and pins hold a block that is not the live one any more. */
 size_t creload_holders(const creload_block *block);
+/* Whether calls do without membarrier here. */
+bool creload_is_sequential(void);
 /* How many records of threads there are. */
 size_t creload_thread_count(void);
 /* From now on creload_enter() gives NULL, so that every call asks whether it is inside a snapshot. */

@@ -11,7 +11,7 @@ extension Reloader {
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
             try ConfigTarget(
                 name: name, file: file, artifact: artifact, version: version, generationLimit: settings.generationLimit,
-                validate: validate, closing: { [workers] work in workers.run(work) })
+                validate: validate, elsewhere: { [workers] work in workers.run(work) })
         }
         register(target)
         return target
@@ -36,7 +36,7 @@ extension Reloader {
                         logger.warning("attempt not marked", metadata: ["module": "\(name)", "reason": "\(error)"])
                     }
                 },
-                closing: { [workers] work in workers.run(work) })
+                elsewhere: { [workers] work in workers.run(work) })
         }
         register(target)
         workers.run { [self] in prepareVetting(for: [name]) }

@@ -38,6 +38,7 @@ internal import Synchronization
         unsafe creload_value(block).assumingMemoryBound(to: Value.self).deinitialize(count: 1)
     }
 
+    /// Copied out; only of a generation that is current or held, or before it is closed.
     package var value: Value { unsafe creload_value(block).assumingMemoryBound(to: Value.self).pointee }
 
     /// Calls that have not returned, and pins. Only of a generation that is not the live one.

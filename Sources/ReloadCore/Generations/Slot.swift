@@ -23,13 +23,21 @@ package final class Slot<Value: Sendable>: Sendable {
     // Allocated and freed with this object; in between only the guard's atomic operations touch it.
     @usableFromInline nonisolated(unsafe) let live: UnsafeMutablePointer<creload_live>
     private let state: Mutex<State>
-    /// Called once for each drained generation, on the thread that let go of it last or on that of the swap.
-    private let onDrained: @Sendable (Generation<Value>) -> Void
+    private let close: @Sendable (Generation<Value>) -> Void
+    private let elsewhere: Elsewhere
+
+    /// Runs its argument on another thread, which may be blocked.
+    package typealias Elsewhere = @Sendable (_ work: @escaping @Sendable () -> Void) -> Void
 
     /// A slot that serves its first generation, number 1.
+    ///
+    /// - Parameters:
+    ///   - close: called once for each drained generation. It may take its time, so no call that happens to be the last one
+    ///     waits for it.
+    ///   - elsewhere: where it runs then.
     package init(
-        version: VersionReport, artifact: StagedArtifact?, value: Value,
-        onDrained: @escaping @Sendable (Generation<Value>) -> Void = { _ in }
+        version: VersionReport, artifact: StagedArtifact?, value: Value, elsewhere: @escaping Elsewhere,
+        close: @escaping @Sendable (Generation<Value>) -> Void = { $0.close() }
     ) {
         let first = Generation(number: 1, version: version, artifact: artifact, value: value)
         unsafe live = UnsafeMutableRawPointer.allocate(
@@ -37,7 +45,8 @@ package final class Slot<Value: Sendable>: Sendable {
         ).bindMemory(to: creload_live.self, capacity: 1)
         unsafe live.initialize(to: creload_live(current: first.block))
         state = Mutex(State(current: first, nextNumber: 2))
-        self.onDrained = onDrained
+        self.close = close
+        self.elsewhere = elsewhere
     }
 
     deinit { unsafe UnsafeMutableRawPointer(live).deallocate() }
@@ -63,7 +72,7 @@ package final class Slot<Value: Sendable>: Sendable {
     ) throws(Failure) -> Result {
         let hold = unsafe creload_enter(live)
         guard let block = unsafe hold.block else { return try unsafe withPointerSlowly(body) }
-        defer { if unsafe creload_leave(live, hold) { drain() } }
+        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
     }
 
@@ -75,7 +84,7 @@ package final class Slot<Value: Sendable>: Sendable {
         if let pin = Snapshot.current?.pin(of: self) { return try unsafe pin.withPointer(in: self, body) }
         let hold = unsafe creload_enter_slowly(live)
         guard let block = unsafe hold.block else { return try unsafe pin().withPointer(in: self, body) }
-        defer { if unsafe creload_leave(live, hold) { drain() } }
+        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
     }
 
@@ -88,7 +97,7 @@ package final class Slot<Value: Sendable>: Sendable {
     package func serves(_ generation: Generation<Value>) -> Bool {
         let hold = unsafe creload_enter_slowly(live)
         guard let block = unsafe hold.block else { return current === generation }
-        defer { if unsafe creload_leave(live, hold) { drain() } }
+        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
         return unsafe block == generation.block
     }
 
@@ -132,29 +141,36 @@ package final class Slot<Value: Sendable>: Sendable {
         retire(failed)
     }
 
-    /// Closes a replaced generation as soon as nothing holds it.
+    /// A replaced generation is not needed any more: whoever lets go of it last has it closed, or the next ``drain()``.
     package func retire(_ generation: Generation<Value>) {
         state.withLock { state in
-            state.lingering.append(Lingering(generation: generation, since: .now, isFenced: false))
+            state.lingering.append(Lingering(generation: generation, since: .now, isFenced: creload_fence()))
         }
-        drain()
     }
 
-    /// Hands every retired generation that nothing holds to `onDrained`.
-    @usableFromInline
+    /// Closes every retired generation that nothing holds.
     package func drain() {
-        let drained = state.withLock { state -> [Generation<Value>] in
-            guard !state.lingering.isEmpty else { return [] }
-            if state.lingering.contains(where: { !$0.isFenced }) {
-                // Without the fence nothing is known; the next one to look tries again.
-                guard creload_fence() else { return [] }
+        for generation in takeDrained() { close(generation) }
+    }
+
+    /// The same for a thread that has other things to do.
+    @usableFromInline
+    func drainElsewhere() {
+        let drained = takeDrained()
+        guard !drained.isEmpty else { return }
+        elsewhere { [close] in for generation in drained { close(generation) } }
+    }
+
+    private func takeDrained() -> [Generation<Value>] {
+        state.withLock { state in
+            // Without the fence nothing is known; the next one to look tries again.
+            if state.lingering.contains(where: { !$0.isFenced }), creload_fence() {
                 for index in state.lingering.indices { state.lingering[index].isFenced = true }
             }
-            let drained = state.lingering.filter { $0.generation.inFlight == 0 }.map(\.generation)
+            let drained = state.lingering.filter { $0.isFenced && $0.generation.inFlight == 0 }.map(\.generation)
             state.lingering.removeAll { entry in drained.contains { $0 === entry.generation } }
             return drained
         }
-        for generation in drained { onDrained(generation) }
     }
 
     /// Retired generations that are not closed yet.
@@ -175,7 +191,7 @@ package final class Slot<Value: Sendable>: Sendable {
 
 /// Something that drains what nothing holds any more.
 protocol Draining: AnyObject, Sendable {
-    func drain()
+    func drainElsewhere()
 }
 
 extension Slot: Draining {}
@@ -197,7 +213,7 @@ extension Slot: Draining {}
         unsafe creload_pin(block)
     }
 
-    deinit { if unsafe creload_unpin(live, block) { slot.drain() } }
+    deinit { if unsafe creload_unpin(live, block) { slot.drainElsewhere() } }
 
     /// Runs `body` with the value of the generation, which must be one of this slot.
     package func withValue<Value, Result, Failure: Error>(

@@ -13,11 +13,11 @@ package final class PluginTarget: Target {
     ///
     /// - Parameters:
     ///   - vetting: nil tries nothing beforehand: a candidate that crashes then takes the service with it.
-    ///   - closing: runs its argument on a thread that may be blocked.
+    ///   - elsewhere: where a library is destroyed that a call left last.
     package init(
         name: String, file: String, artifact: StagedArtifact, version: VersionReport, vetting: Vetting?,
         generationLimit: Int, willOpen: () throws(ReloadError) -> Void,
-        closing: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        elsewhere: @escaping Slot<PluginLibrary>.Elsewhere
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
@@ -27,9 +27,8 @@ package final class PluginTarget: Target {
         let library = try Self.load(artifact, vetting, libraries, &timings, willOpen)
         var version = version
         version.version = version.version ?? library.version
-        slot = Slot(version: version, artifact: artifact, value: library) { generation in
-            // Not on the thread of the call that happened to be the last: `destroy` may take its time.
-            closing { generation.value.close() }
+        slot = Slot(version: version, artifact: artifact, value: library, elsewhere: elsewhere) { generation in
+            generation.value.close()
         }
     }
 
@@ -38,6 +37,7 @@ package final class PluginTarget: Target {
     package var lingering: [LingeringReport] { slot.lingering }
     package var generationsInMemory: Int { libraries.value }
     package func pin() -> Pin { slot.pin() }
+    package func drain() { slot.drain() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,

@@ -17,11 +17,11 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
 
     /// Decodes the first version; throws what is wrong with it.
     ///
-    /// - Parameter closing: runs its argument on a thread that may be blocked.
+    /// - Parameter elsewhere: where a large value is freed that a call let go of last.
     package init(
         name: String, file: String, artifact: StagedArtifact, version: VersionReport, generationLimit: Int,
         validate: @escaping @Sendable (Value) throws -> Void,
-        closing: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        elsewhere: @escaping Slot<Value>.Elsewhere
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
@@ -29,10 +29,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         self.validate = validate
         let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
-        slot = Slot(version: version, artifact: artifact, value: value) { generation in
-            // Not on the thread of the call that happened to be the last: a large value takes its time to go.
-            closing { generation.close() }
-        }
+        slot = Slot(version: version, artifact: artifact, value: value, elsewhere: elsewhere)
     }
 
     package var running: RunningVersion { slot.running }
@@ -40,6 +37,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     package var lingering: [LingeringReport] { slot.lingering }
     package var generationsInMemory: Int { 1 + slot.heldGenerations }
     package func pin() -> Pin { slot.pin() }
+    package func drain() { slot.drain() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,
@@ -53,7 +51,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
             return value
         }
         var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: value, notServed: .configRefused)
-        swap.changed = { [observers] old, new in observers.notify(old.value, new.value) }
+        swap.changed = { [observers] old, new in observers.notify(old, new) }
         return swap
     }
 
@@ -64,7 +62,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
 
     /// A stream of values, the present one first.
     package func values() -> AsyncStream<Value> {
-        observers.stream(startingWith: { self.slot.current.value })
+        observers.stream(startingWith: { self.slot.withCurrent { copy $0 } })
     }
 
     private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {

@@ -13,7 +13,7 @@ package final class HandlerTarget: Target {
         self.name = name
         self.registeredFile = file
         self.handler = handler
-        slot = Slot(version: VersionReport(revision: 0, digest: nil), artifact: nil, value: ())
+        slot = Slot(version: VersionReport(revision: 0, digest: nil), artifact: nil, value: (), elsewhere: { $0() })
     }
 
     /// A target that comes up with a version it had before: the handler is given it.
@@ -23,7 +23,7 @@ package final class HandlerTarget: Target {
         self.name = name
         self.registeredFile = file
         self.handler = handler
-        slot = Slot(version: version, artifact: artifact, value: ())
+        slot = Slot(version: version, artifact: artifact, value: (), elsewhere: { $0() })
         try Self.handlerErrors { try handler(HandlerArtifact(artifact, version))() }
     }
 
@@ -32,6 +32,7 @@ package final class HandlerTarget: Target {
     package var lingering: [LingeringReport] { slot.lingering }
     package var generationsInMemory: Int { 1 }
     package func pin() -> Pin { slot.pin() }
+    package func drain() { slot.drain() }
 
     package func prepare(
         _ artifact: StagedArtifact, version: VersionReport, timings: inout Timings,

@@ -10,7 +10,7 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
     /// Asks what the live handle serves.
     var check: (borrowing Value) throws(ReloadError) -> Void = { (_) throws(ReloadError) in }
     /// After the change is proven.
-    var changed: (_ old: Generation<Value>, _ new: Generation<Value>) -> Void = { _, _ in }
+    var changed: (_ old: Value, _ new: Value) -> Void = { _, _ in }
     /// After the old generation is back.
     var withdrawn: (_ old: Generation<Value>) -> Void = { _ in }
     var discarded: () -> Void = {}
@@ -44,8 +44,10 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
 
     func finish() {
         guard let swapped else { return }
+        // Retired, it may be closed at once.
+        let (old, new) = (swapped.old.value, swapped.new.value)
         slot.retire(swapped.old)
-        changed(swapped.old, swapped.new)
+        changed(old, new)
     }
 
     func takeBack() {

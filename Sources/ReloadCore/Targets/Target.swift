@@ -17,6 +17,8 @@ package protocol Target: Sendable {
 
     /// Holds the generation that runs now.
     func pin() -> Pin
+    /// Closes old generations that nothing holds, which may take its time.
+    func drain()
 
     /// Proves a candidate as far as that is possible without switching to it.
     ///
@@ -30,6 +32,8 @@ package protocol Target: Sendable {
 extension Target {
     /// Throws when one more generation would be too many.
     func checkGenerations(limit: Int, _ code: ReloadCode) throws(ReloadError) {
+        // Those before may be waiting for the end of their request.
+        if generationsInMemory >= limit { drain() }
         let count = generationsInMemory
         guard count >= limit else { return }
         throw ReloadError(
