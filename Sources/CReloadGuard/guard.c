@@ -60,7 +60,7 @@ static creload_thread *take_record(void) {
     }
     if (is_new) {
         thread->next = __atomic_load_n(&threads, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&threads, &thread->next, thread, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {}
+        while (!__atomic_compare_exchange_n(&threads, &thread->next, thread, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
     }
     return creload_self = thread;
 }
@@ -68,10 +68,19 @@ static creload_thread *take_record(void) {
 bool creload_is_sequential(void) { return __atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SEQUENTIAL; }
 
 creload_hold creload_enter_slowly(const creload_live *live) {
+    creload_hold hold = {NULL, NULL, false};
     creload_thread *thread = creload_self ? creload_self : take_record();
-    for (size_t i = 0; thread && i < CRELOAD_CELLS; i++)
-        if (!thread->cells[i]) return creload_fill(live, &thread->cells[i], creload_is_sequential());
-    return (creload_hold){NULL, NULL};
+    if (!thread) return hold;
+    size_t i = 0;
+    while (i < CRELOAD_CELLS && thread->cells[i]) i++;
+    bool is_late = thread->is_late;
+    thread->is_late = false;
+    while (i < CRELOAD_CELLS && !hold.block) {
+        hold = creload_fill(live, &thread->cells[i], creload_is_sequential());
+        is_late |= hold.is_late;
+    }
+    hold.is_late = is_late;
+    return hold;
 }
 
 bool creload_leave_slowly(const creload_live *live, creload_hold hold) {
@@ -96,7 +105,7 @@ bool creload_fence(void) {
 
 size_t creload_holders(const creload_block *block) {
     size_t count = 0;
-    const creload_thread *thread = __atomic_load_n(&threads, __ATOMIC_ACQUIRE);
+    const creload_thread *thread = __atomic_load_n(&threads, __ATOMIC_SEQ_CST);
     for (; thread; thread = thread->next)
         for (size_t i = 0; i < CRELOAD_CELLS; i++)
             if (__atomic_load_n(&thread->cells[i], __ATOMIC_SEQ_CST) == block) count++;
@@ -110,4 +119,8 @@ size_t creload_thread_count(void) {
     return count;
 }
 
-void creload_use_snapshots(void) { __atomic_fetch_or(&creload_mode, CRELOAD_SNAPSHOTS, __ATOMIC_RELAXED); }
+void creload_use_snapshots(void) {
+    /* Every call reads it: it is written once. */
+    if (!(__atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SNAPSHOTS))
+        __atomic_fetch_or(&creload_mode, CRELOAD_SNAPSHOTS, __ATOMIC_RELAXED);
+}

@@ -123,9 +123,11 @@ static void close_open(int *descriptor) {
 struct trial {
     pid_t process;
     int request, output, verdict; /* the service's ends */
+    uid_t user;
+    gid_t group;
 };
 
-static const struct trial no_trial = {-1, -1, -1, -1};
+static const struct trial no_trial = {-1, -1, -1, -1, 0, 0};
 
 static int spawn(pid_t *process, int request, int output, int verdict) {
     posix_spawn_file_actions_t actions;
@@ -174,6 +176,8 @@ static int start(struct trial *trial) {
     trial->request = request[0];
     trial->output = output[0];
     trial->verdict = verdict[0];
+    trial->user = geteuid();
+    trial->group = getegid();
     if (result == 0) {
         fcntl(trial->output, F_SETFL, O_NONBLOCK);
         fcntl(trial->verdict, F_SETFL, O_NONBLOCK);
@@ -189,16 +193,18 @@ static void close_all(struct trial *trial) {
 
 /* Ends it with whatever it left running: its process group is its own. */
 static void end(struct trial *trial) {
-    if (trial->process > 0) {
-        kill(-trial->process, SIGKILL);
-        waitpid(trial->process, NULL, 0);
-    }
+    pid_t process = trial->process;
+    /* Without this it ends by itself, also where it may not be killed: a service may have changed its user since. */
     close_all(trial);
     *trial = no_trial;
+    /* 0: it is there, and its number is its own. */
+    if (process <= 0 || waitpid(process, NULL, WNOHANG) != 0) return;
+    kill(-process, SIGKILL);
+    while (waitpid(process, NULL, 0) < 0 && errno == EINTR) {}
 }
 
 /* The process that waits for the next request, and the last one that was killed: its end takes as long as a trial. */
-static struct trial spare = {-1, -1, -1, -1}, killed = {-1, -1, -1, -1};
+static struct trial spare = {-1, -1, -1, -1, 0, 0}, killed = {-1, -1, -1, -1, 0, 0};
 static pthread_mutex_t trials_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct trial exchange(struct trial *place, struct trial new) {
@@ -233,9 +239,11 @@ void creload_vet_prepare(void) {
 }
 
 /* Sends it to the process that waits, else to a new one; 0, or the error number. */
-static int send_request(struct trial *trial, const struct request *request, size_t size) {
+static int send_request(struct trial *trial, const struct request *request, size_t size, bool *was_waiting) {
     *trial = exchange(&spare, no_trial);
-    if (trial->process > 0 && send(trial->request, request, size, MSG_NOSIGNAL) == (ssize_t)size) return 0;
+    *was_waiting = trial->process > 0 && trial->user == geteuid() && trial->group == getegid() &&
+                   send(trial->request, request, size, MSG_NOSIGNAL) == (ssize_t)size;
+    if (*was_waiting) return 0;
     end(trial);
     int result = start(trial);
     if (result == 0 && send(trial->request, request, size, MSG_NOSIGNAL) != (ssize_t)size) result = errno;
@@ -262,24 +270,29 @@ static bool keep_tail(int descriptor, char *tail, size_t capacity) {
     return true;
 }
 
-void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting) {
+/* One trial. True: it was worked on by a process that had waited. */
+static bool try_once(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting) {
     memset(vetting, 0, sizeof *vetting);
     vetting->verdict = CRELOAD_VERDICT_UNAVAILABLE;
-    if (!can_vet()) return;
-    struct request request = {.cpu_seconds = timeout_milliseconds / 1000 + 1};
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    struct request request = {.cpu_seconds = (timeout_milliseconds / 1000 + 1) * (processors > 0 ? processors : 1)};
     size_t length = strlen(path);
     struct trial trial = no_trial;
     struct verdict verdict;
     size_t received = 0;
     int exit_descriptor = -1, status = 0;
-    bool has_ended = false, is_late = false, is_decided = false;
+    bool has_ended = false, is_late = false, is_decided = false, was_waiting = false;
     vetting->detail = length < sizeof request.path ? 0 : ENAMETOOLONG;
     if (vetting->detail == 0 && getrandom(request.nonce, NONCE_SIZE, 0) != NONCE_SIZE) vetting->detail = errno;
     if (vetting->detail == 0) {
         memcpy(request.path, path, length + 1);
-        vetting->detail = send_request(&trial, &request, offsetof(struct request, path) + length + 1);
+        vetting->detail =
+            send_request(&trial, &request, offsetof(struct request, path) + length + 1, &was_waiting);
     }
-    if (vetting->detail != 0) return end(&trial);
+    if (vetting->detail != 0) {
+        end(&trial);
+        return false;
+    }
     /* Without pidfd_open (before Linux 5.3) the end of the process is asked for every 20 ms. */
     exit_descriptor = (int)syscall(SYS_pidfd_open, trial.process, 0);
     int64_t deadline = milliseconds_now() + timeout_milliseconds;
@@ -289,21 +302,32 @@ void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vettin
         struct pollfd watched[] = {{trial.output, POLLIN, 0}, {trial.verdict, POLLIN, 0}, {exit_descriptor, POLLIN, 0}};
         int wait = exit_descriptor >= 0 || rest < 20 ? (int)rest : 20;
         poll(watched, 3, wait);
-        pid_t ended = waitpid(trial.process, &status, WNOHANG);
-        /* ECHILD: the service reaps all children itself or ignores SIGCHLD. Then the verdict alone speaks. */
-        has_ended = ended == trial.process || (ended < 0 && errno == ECHILD);
-        /* What came before the end is still there after it. */
-        if (watched[0].revents || has_ended)
-            while (trial.output >= 0 && poll(&(struct pollfd){trial.output, POLLIN, 0}, 1, 0) > 0)
-                if (!keep_tail(trial.output, vetting->output, sizeof vetting->output)) close_open(&trial.output);
+        /* Its number stays its own until its process group is killed. ECHILD: the service reaps all children itself or
+           ignores SIGCHLD. Then the verdict alone speaks. */
+        siginfo_t information = {0};
+        int result = waitid(P_PID, (id_t)trial.process, &information, WEXITED | WNOHANG | WNOWAIT);
+        has_ended = result == 0 ? information.si_pid == trial.process : errno == ECHILD;
+        /* What came before the end is still there after it; not more, or one that never stops would keep us here. */
+        for (int chunks = 0; chunks < 64 && trial.output >= 0; chunks++) {
+            if (poll(&(struct pollfd){trial.output, POLLIN, 0}, 1, 0) <= 0) break;
+            if (!keep_tail(trial.output, vetting->output, sizeof vetting->output)) close_open(&trial.output);
+        }
         while (trial.verdict >= 0 && received < sizeof verdict) {
             ssize_t got = read(trial.verdict, (uint8_t *)&verdict + received, sizeof verdict - received);
             if (got == 0) close_open(&trial.verdict);
             if (got <= 0) break;
             received += (size_t)got;
         }
-        is_decided = received == sizeof verdict && memcmp(verdict.nonce, request.nonce, NONCE_SIZE) == 0;
+        if (received == sizeof verdict) {
+            is_decided = memcmp(verdict.nonce, request.nonce, NONCE_SIZE) == 0;
+            close_open(&trial.verdict);
+        }
         is_late = !has_ended && milliseconds_now() >= deadline;
+    }
+    kill(-trial.process, SIGKILL);
+    if (has_ended) {
+        while (waitpid(trial.process, &status, 0) < 0 && errno == EINTR) {}
+        trial.process = -1;
     }
     if (is_decided) {
         verdict.failure.text[sizeof verdict.failure.text - 1] = 0;
@@ -320,8 +344,18 @@ void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vettin
         vetting->detail = WEXITSTATUS(status);
     }
     close_open(&exit_descriptor);
-    kill(-trial.process, SIGKILL);
-    if (has_ended) trial.process = -1;
-    else trial = exchange(&killed, trial);
+    if (trial.process > 0) trial = exchange(&killed, trial);
     end(&trial);
+    return was_waiting;
+}
+
+void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting) {
+    memset(vetting, 0, sizeof *vetting);
+    vetting->verdict = CRELOAD_VERDICT_UNAVAILABLE;
+    if (!can_vet()) return;
+    bool was_waiting = try_once(path, timeout_milliseconds, vetting);
+    /* One that has waited may know another environment than the service has by now: nothing is held against a candidate that a
+       new one has not seen fail. */
+    if (was_waiting && vetting->verdict != CRELOAD_VERDICT_PASSED && vetting->verdict != CRELOAD_VERDICT_TIMED_OUT)
+        try_once(path, timeout_milliseconds, vetting);
 }

@@ -180,7 +180,8 @@ public final class ReloadAgent: Service {
     ///   - file: Read when a request brings no artifact of its own.
     ///   - prepare: Loads and checks what it is given, on a background thread, and returns what makes it visible. A throw
     ///     from `prepare` fails the request and changes nothing. What it returns is called when every module of the request
-    ///     is prepared; a throw from there takes the whole request back.
+    ///     is prepared; a throw from there takes the whole request back. If another module fails after that, `prepare` is given
+    ///     the version before again; a first version that the service had by itself it cannot be given.
     @discardableResult
     public func handler(
         _ name: String, file: String? = nil,
@@ -235,7 +236,8 @@ public final class ReloadAgent: Service {
     }
 
     /// Stops in order: waits for reloads under way (at most ``Settings/shutdownGrace``), says `offline`, sends what is
-    /// left to send, and ends the threads. What the agent loaded stays loaded.
+    /// left to send, and ends the threads. What the agent loaded stays loaded. Called from a callback of the agent's it waits
+    /// for that callback in vain.
     public func stop() {
         guard advance(from: .started, to: .stopped) else { return }
         state.withLock { $0.online }?.stop()

@@ -30,8 +30,8 @@ static _Alignas(64) creload_live live;
 static _Alignas(64) uint64_t round_ready, round_called, round_looked;
 static _Alignas(64) bool is_over;
 static bool at_the_end;
-/* What the call found: begin, whether it holds the old block; end, whether nobody told it to drain. */
-static bool missed;
+/* What the call found: whether it holds the old block (begin), and whether it was not told to drain. */
+static bool holds_old, is_not_told;
 
 static void wait_for(const uint64_t *round, uint64_t value) {
     for (unsigned spins = 0; __atomic_load_n(round, __ATOMIC_ACQUIRE) < value; spins++)
@@ -52,16 +52,17 @@ static void *call(void *unused) {
     (void)unused;
     for (uint64_t round = 1;; round++) {
         creload_block *old = live.current;
-        creload_hold hold = at_the_end ? enter() : (creload_hold){NULL, NULL};
+        creload_hold hold = at_the_end ? enter() : (creload_hold){NULL, NULL, false};
         __atomic_store_n(&round_called, 2 * round - 1, __ATOMIC_RELEASE);
         wait_for(&round_ready, round);
         if (__atomic_load_n(&is_over, __ATOMIC_RELAXED)) return NULL;
         linger(round % 61);
         if (at_the_end) {
-            missed = !creload_leave(&live, hold);
+            is_not_told = !creload_leave(&live, hold);
         } else {
             hold = enter();
-            missed = hold.block == old;
+            holds_old = hold.block == old;
+            is_not_told = !hold.is_late;
         }
         __atomic_store_n(&round_called, 2 * round, __ATOMIC_RELEASE);
         wait_for(&round_looked, round);
@@ -105,13 +106,13 @@ int main(int count, char **arguments) {
         /* Both processors have both lines in their caches, which keeps each one's write from the other the longest. */
         creload_holders(old);
         __atomic_store_n(&round_ready, round, __ATOMIC_RELEASE);
-        linger(round % 67);
+        linger(round % 1021);
         creload_replace(&live, new);
         if (is_fenced && !creload_fence()) return fprintf(stderr, "guard-litmus: no fence\n"), 1;
         bool is_held = creload_holders(old) > 0;
         wait_for(&round_called, 2 * round);
-        /* Begin: the call uses a block that the reload would free. End: the reload leaves it to a call that leaves it. */
-        if (missed && is_held == at_the_end) violations++;
+        /* The call uses a block that the reload would free, or each leaves it to the other one to drain it. */
+        if (at_the_end || !holds_old ? is_held && is_not_told : !is_held) violations++;
         __atomic_store_n(&round_looked, round, __ATOMIC_RELEASE);
     }
     wait_for(&round_called, 2 * round + 1);

@@ -9,7 +9,7 @@
  * Why that is enough. Two pairs of steps meet, and each is the store-buffering pattern: both sides write, then read what the
  * other wrote.
  *
- *     a call begins     cell := block      light fence    is live == block?      else it takes the new one and tries again
+ *     a call begins     cell := block      light fence    is live == block?      else it came too late, and ends as below
  *     a reload          live := other      heavy fence    is block in a cell?
  *
  *     a call ends       cell := empty      light fence    is live == block?      else it looks for what has to be drained
@@ -48,8 +48,7 @@
 
 /* What calls use, in one allocation: this, and the value `CRELOAD_VALUE_OFFSET` bytes after its beginning. */
 typedef struct creload_block {
-    int64_t pins;    /* holders that may change threads or stay long */
-    uint64_t number; /* the generation's */
+    int64_t pins; /* holders that may change threads or stay long */
 } creload_block;
 
 /* Pins are written while values are read, so the value begins in another cache line. */
@@ -67,6 +66,7 @@ typedef struct creload_live {
 /* What the calls of one thread hold. Never freed, and given to another thread when its own has ended. */
 typedef struct creload_thread {
     creload_block *_Nullable cells[CRELOAD_CELLS]; /* written by their thread alone */
+    bool is_late; /* a call has come too late and not said so yet; its thread's own */
     bool is_taken;
     struct creload_thread *_Nullable next;
 } __attribute__((aligned(128))) creload_thread;
@@ -75,6 +75,7 @@ typedef struct creload_thread {
 typedef struct creload_hold {
     creload_block *_Nullable block;
     creload_block *_Nullable *_Nullable cell;
+    bool is_late; /* it stood in the way of another block's drain for a moment: drain, as after creload_leave() */
 } creload_hold;
 
 /* This thread's, NULL before its first call. */
@@ -85,23 +86,22 @@ extern uint32_t creload_mode;
 #define CRELOAD_SEQUENTIAL 1u /* membarrier cannot be used; decided before `main` */
 #define CRELOAD_SNAPSHOTS 2u  /* somebody has made a snapshot; never taken back */
 
-/* The first pair. */
+/* The first pair. No block: it came too late. */
 static inline creload_hold creload_fill(const creload_live *live, creload_block *_Nullable *_Nonnull cell,
                                         bool is_sequential) {
-    creload_block *block = __atomic_load_n(&live->current, __ATOMIC_RELAXED);
-    for (;;) {
-        creload_block *still;
-        if (is_sequential) {
-            __atomic_store_n(cell, block, __ATOMIC_SEQ_CST);
-            still = __atomic_load_n(&live->current, __ATOMIC_SEQ_CST);
-        } else {
-            __atomic_store_n(cell, block, __ATOMIC_RELEASE);
-            __atomic_signal_fence(__ATOMIC_SEQ_CST);
-            still = __atomic_load_n(&live->current, __ATOMIC_ACQUIRE);
-        }
-        if (__builtin_expect(still == block, 1)) return (creload_hold){block, cell};
-        block = still;
+    creload_block *block = __atomic_load_n(&live->current, __ATOMIC_RELAXED), *still;
+    if (is_sequential) {
+        __atomic_store_n(cell, block, __ATOMIC_SEQ_CST);
+        still = __atomic_load_n(&live->current, __ATOMIC_SEQ_CST);
+    } else {
+        __atomic_store_n(cell, block, __ATOMIC_RELEASE);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        still = __atomic_load_n(&live->current, __ATOMIC_ACQUIRE);
     }
+    if (__builtin_expect(still == block, 1)) return (creload_hold){block, cell, false};
+    /* A reload may have seen the block here and left it to whoever holds it. */
+    __atomic_store_n(cell, NULL, is_sequential ? __ATOMIC_SEQ_CST : __ATOMIC_RELEASE);
+    return (creload_hold){NULL, NULL, true};
 }
 
 /* The second pair. */
@@ -115,7 +115,7 @@ static inline bool creload_empty(const creload_live *live, creload_hold hold, bo
     return __builtin_expect(__atomic_load_n(&live->current, __ATOMIC_RELAXED) != hold.block, 0);
 }
 
-/* The long ways: for the first call of a thread, nested calls, and every mode. No block: the thread has no cell left. */
+/* The long ways: for a thread's first call, nested and late ones, and every mode. No block: the thread has no cell left. */
 creload_hold creload_enter_slowly(const creload_live *live);
 bool creload_leave_slowly(const creload_live *live, creload_hold hold);
 
@@ -123,8 +123,10 @@ bool creload_leave_slowly(const creload_live *live, creload_hold hold);
 static inline creload_hold creload_enter(const creload_live *live) {
     creload_thread *thread = creload_self;
     if (__builtin_expect(__atomic_load_n(&creload_mode, __ATOMIC_RELAXED) != 0 || !thread || thread->cells[0], 0))
-        return (creload_hold){NULL, NULL};
-    return creload_fill(live, &thread->cells[0], false);
+        return (creload_hold){NULL, NULL, false};
+    creload_hold hold = creload_fill(live, &thread->cells[0], false);
+    if (__builtin_expect(hold.is_late, 0)) thread->is_late = true;
+    return hold;
 }
 
 /* Lets go of it, on the same thread. True: it has been replaced, drain it; the block may be gone. */

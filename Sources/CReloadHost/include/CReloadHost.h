@@ -62,7 +62,8 @@ typedef struct creload_vetting {
 
 /* Tries `path` in a process of its own: the service's executable is started again, and a constructor that runs before
    `main` sees the request, opens the library, creates an instance, runs the self test and ends the process. The verdict
-   counts only with the nonce that process was given. Blocks for at most `timeout_milliseconds`. */
+   counts only with the nonce that process was given. Blocks for about `timeout_milliseconds` at most, twice that when a
+   process that had waited must be distrusted. */
 void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting);
 /* Starts that process beforehand, so that the next creload_vet() need not wait for it: it sleeps until then and ends with
    the service. Does nothing when one is waiting, or when none can be started. */

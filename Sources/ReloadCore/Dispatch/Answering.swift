@@ -15,10 +15,9 @@ extension Reloader {
         let own = older.filter { $0.replyTo != nil }
         answer(job.ticket, outcome, superseded: older.filter { $0.replyTo == nil })
         for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
-        if outcome.state == .applied {
-            watchDraining(of: job.moduleNames)
-            announce(.online)
-        }
+        let hasSwitched = outcome.state == .applied || outcome.state == .rolledBack
+        if hasSwitched { drain(job.moduleNames) }
+        if outcome.state == .applied { announce(.online) }
     }
 
     /// Answers requests that others took the place of.
@@ -135,7 +134,7 @@ extension Reloader {
     /// - Parameter note: what people should know besides.
     package func announce(_ presence: ReportState, note: String = "") {
         let message = state.withLock { state -> String? in
-            if !note.isEmpty { state.note = note }
+            if !note.isEmpty { state.note = (state.note.isEmpty ? note : "\(state.note); \(note)").excerpt }
             if presence == .online {
                 state.isAnnouncementDue = state.isAnnouncing
                 guard !state.isAnnouncing else { return nil }

@@ -17,7 +17,8 @@ extension Reloader {
         return target
     }
 
-    /// Registers a plugin and loads the version it comes up with.
+    /// Registers a plugin and loads the version it comes up with. One that an earlier process has proven is not tried again
+    /// beforehand: should it not work any more, its mark tells the next start.
     package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
         defer { AttemptMark.clear(name, in: directory.attempts) }
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
@@ -26,6 +27,7 @@ extension Reloader {
             }
             return try PluginTarget(
                 name: name, file: file, artifact: artifact, version: version, vetting: settings.vetting,
+                isProven: journal.restored(name)?.kept.contains { $0.digest == artifact.digest } == true,
                 generationLimit: settings.generationLimit,
                 willOpen: { () throws(ReloadError) in
                     var mark = AttemptMark(
@@ -39,7 +41,6 @@ extension Reloader {
                 elsewhere: { [workers] work in workers.run(work) })
         }
         register(target)
-        workers.run { [self] in prepareVetting(for: [name]) }
         return target
     }
 
@@ -152,6 +153,11 @@ extension Reloader {
                 Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
         }
         journal.write(records)
+        // When the start is over.
+        DispatchQueue.global().asyncAfter(deadline: .now() + 1) { [weak self] in
+            guard let self else { return }
+            prepareVetting(for: state.withLock { Array($0.modules.keys) })
+        }
     }
 
     /// What the journal is to say of the registered modules.

@@ -14,9 +14,10 @@ extension Reloader {
         return Snapshot(of: self, pins: pins, inside: outer)
     }
 
-    /// Counts what is in memory, and has an eye on old generations of these modules until they have drained.
-    func watchDraining(of names: [String]) {
+    /// Closes old generations of these modules that nothing holds, and has an eye on the others.
+    func drain(_ names: [String]) {
         for module in names.compactMap({ name in state.withLock { $0.modules[name] } }) {
+            module.target.drain()
             let lingering = module.countGenerations()
             let new = module.withState { state in
                 let new = Set(lingering.map(\.generation)).subtracting(state.watched)
@@ -35,7 +36,7 @@ extension Reloader {
     private func lookAfter(_ generations: Set<UInt64>, of module: Module) {
         module.withState { $0.watched.subtract(generations) }
         let overdue = module.countGenerations().filter { generations.contains($0.generation) }
-        guard !overdue.isEmpty else { return }
+        guard !overdue.isEmpty, !state.withLock({ $0.isStopping }) else { return }
         for entry in overdue {
             logger.warning(
                 "an old generation is still in use",

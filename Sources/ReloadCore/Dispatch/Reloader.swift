@@ -293,7 +293,6 @@ package final class Reloader: Sendable {
             }
             for next in started { run(next) }
             answer(job, outcome, isLast: !mustReinstate)
-            for name in job.moduleNames { state.withLock { $0.modules[name] }?.target.drain() }
             prepareVetting(for: job.moduleNames)
         }
     }

@@ -23,7 +23,7 @@ internal import Synchronization
         let memory = UnsafeMutableRawPointer.allocate(
             byteCount: Int(CRELOAD_VALUE_OFFSET) + MemoryLayout<Value>.size, alignment: Int(CRELOAD_CACHE_LINE))
         unsafe block = memory.bindMemory(to: creload_block.self, capacity: 1)
-        unsafe block.initialize(to: creload_block(pins: 0, number: number))
+        unsafe block.initialize(to: creload_block(pins: 0))
         unsafe creload_value(block).bindMemory(to: Value.self, capacity: 1).initialize(to: value)
     }
 

@@ -82,10 +82,16 @@ package final class Slot<Value: Sendable>: Sendable {
         _ body: (UnsafePointer<Value>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         if let pin = Snapshot.current?.pin(of: self) { return try unsafe pin.withPointer(in: self, body) }
-        let hold = unsafe creload_enter_slowly(live)
+        let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return try unsafe pin().withPointer(in: self, body) }
         defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
+    }
+
+    private func enterSlowly() -> creload_hold {
+        let hold = unsafe creload_enter_slowly(live)
+        if unsafe hold.is_late { drainElsewhere() }
+        return unsafe hold
     }
 
     @inlinable
@@ -95,7 +101,7 @@ package final class Slot<Value: Sendable>: Sendable {
 
     /// Whether a call that begins now would use this generation.
     package func serves(_ generation: Generation<Value>) -> Bool {
-        let hold = unsafe creload_enter_slowly(live)
+        let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return current === generation }
         defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
         return unsafe block == generation.block
@@ -130,15 +136,12 @@ package final class Slot<Value: Sendable>: Sendable {
         }
     }
 
-    /// Puts a replaced generation back under its old number and retires the one that was current.
+    /// Puts a replaced generation back under its old number; the one that was current is to be retired.
     package func restore(_ old: Generation<Value>) {
-        let failed = state.withLock { state in
-            let failed = state.current
+        state.withLock { state in
             state.current = old
             unsafe creload_replace(live, old.block)
-            return failed
         }
-        retire(failed)
     }
 
     /// A replaced generation is not needed any more: whoever lets go of it last has it closed, or the next ``drain()``.
@@ -173,16 +176,20 @@ package final class Slot<Value: Sendable>: Sendable {
         }
     }
 
-    /// Retired generations that are not closed yet.
-    package var heldGenerations: Int { state.withLock { $0.lingering.count } }
+    /// The current generation, and retired ones that are not about to be closed.
+    package var generations: [Generation<Value>] {
+        state.withLock { state in [state.current] + state.lingering.map(\.generation) }
+    }
 
     /// The retired generations that something holds.
     package var lingering: [LingeringReport] {
         let now = ContinuousClock.now
         return state.withLock { state in
-            state.lingering.filter { $0.generation.inFlight > 0 }.map { entry in
-                LingeringReport(
-                    generation: entry.generation.number, inFlight: entry.generation.inFlight,
+            state.lingering.compactMap { entry in
+                let inFlight = entry.generation.inFlight
+                guard inFlight > 0 else { return nil }
+                return LingeringReport(
+                    generation: entry.generation.number, inFlight: inFlight,
                     ageMilliseconds: Int(entry.since.duration(to: now) / .milliseconds(1)))
             }
         }
@@ -226,6 +233,8 @@ extension Slot: Draining {}
         in slot: Slot<Value>, _ body: (UnsafePointer<Value>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         precondition(self.slot === slot, "a pin of another module")
-        return try unsafe body(Slot<Value>.value(in: block))
+        return try withExtendedLifetime(self) { () throws(Failure) in
+            try unsafe body(Slot<Value>.value(in: block))
+        }
     }
 }

@@ -8,19 +8,19 @@ package final class Snapshot: Sendable {
     private let pins: [Pin]
     /// The one around it, of another agent.
     private let outer: Snapshot?
-    private let owner: ObjectIdentifier
+    private let owner: any AnyObject & Sendable
 
     /// - Parameter owner: What the modules belong to.
-    init(of owner: AnyObject, pins: [Pin], inside outer: Snapshot?) {
+    init(of owner: any AnyObject & Sendable, pins: [Pin], inside outer: Snapshot?) {
         creload_use_snapshots()
-        self.owner = ObjectIdentifier(owner)
+        self.owner = owner
         self.pins = pins
         self.outer = outer
     }
 
     /// The innermost one of this owner, here or around it.
     func innermost(of owner: AnyObject) -> Snapshot? {
-        self.owner == ObjectIdentifier(owner) ? self : outer?.innermost(of: owner)
+        self.owner === owner ? self : outer?.innermost(of: owner)
     }
 
     /// What is held of a slot; nil when it is no module of these agents.

@@ -1,12 +1,13 @@
 internal import CReloadHost
-internal import CReloadPlugin
+public import CReloadPlugin
 internal import Synchronization
 
 /// One opened plugin with its one instance.
 ///
 /// It is closed exactly once, by ``close()``, when nothing holds its generation any more.
-@safe package struct PluginLibrary: Sendable {
-    private typealias CallFunction =
+@safe @usableFromInline
+package struct PluginLibrary: Sendable {
+    @usableFromInline typealias CallFunction =
         @convention(c) (
             UnsafeMutableRawPointer?, UInt32, reload_slice, UnsafePointer<reload_sink>?
         ) -> Int32
@@ -21,26 +22,25 @@ internal import Synchronization
     // generation any more. The ABI lets `call` come from many threads.
     nonisolated(unsafe) private let loaded: creload_loaded
     // The two that a call needs.
-    nonisolated(unsafe) private let callFunction: CallFunction
-    nonisolated(unsafe) private let instance: UnsafeMutableRawPointer?
-    /// Counts this library as long as it is in memory.
-    private let count: LibraryCount
-    private let mustStayMapped: Bool
+    @usableFromInline nonisolated(unsafe) let callFunction: CallFunction
+    @usableFromInline nonisolated(unsafe) let instance: UnsafeMutableRawPointer?
+    let mustStayMapped: Bool
 
     /// Opens the copy, checks its table and creates the instance.
     ///
     /// - Throws: `plugin.not_opened` with `dlerror`, `plugin.no_entry`, `plugin.abi_mismatch`, `plugin.not_created`.
-    init(path: String, mustStayMapped: Bool, count: LibraryCount) throws(ReloadError) {
-        // Even one that opens and then fails stays in memory.
-        if mustStayMapped { count.increment() }
+    init(path: String, mustStayMapped: Bool, retained: RetainedCount) throws(ReloadError) {
         var loaded = unsafe creload_loaded()
         var failure = creload_failure()
         guard unsafe creload_load(path, mustStayMapped, &loaded, &failure), let table = unsafe loaded.table,
             let call = unsafe table.pointee.call
-        else { throw ReloadError(failure) }
-        if !mustStayMapped { count.increment() }
+        else {
+            // Even one that opens and then fails stays in memory.
+            if mustStayMapped, failure.step != CRELOAD_STEP_OPEN { retained.increment() }
+            throw ReloadError(failure)
+        }
+        if mustStayMapped { retained.increment() }
         unsafe self.loaded = unsafe loaded
-        self.count = count
         self.mustStayMapped = mustStayMapped
         unsafe callFunction = unsafe call
         unsafe instance = unsafe loaded.instance
@@ -65,7 +65,7 @@ internal import Synchronization
     ///
     /// - Parameter library: Only the pointers to function and instance are loaded from it: a copy would be counted, in a
     ///   place that all threads share.
-    @inline(__always)
+    @inlinable @inline(__always)
     static func call(
         _ library: UnsafePointer<PluginLibrary>, operation: UInt32, input: Span<UInt8>, into output: inout [UInt8]
     ) -> FailedCall? {
@@ -78,8 +78,8 @@ internal import Synchronization
         return unsafe status == RELOAD_OK ? nil : library.pointee.failure(operation, status, &output, before)
     }
 
-    @inline(never)
-    private func failure(
+    @usableFromInline @inline(never)
+    func failure(
         _ operation: UInt32, _ status: Int32, _ output: inout [UInt8], _ start: Int
     ) -> FailedCall {
         defer { output.removeSubrange(start...) }
@@ -116,13 +116,14 @@ internal import Synchronization
         }
     }
 
-    private static func slice(_ bytes: UnsafeRawBufferPointer) -> reload_slice {
+    @inlinable
+    static func slice(_ bytes: UnsafeRawBufferPointer) -> reload_slice {
         unsafe reload_slice(bytes: bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), count: bytes.count)
     }
 
     /// Runs `body` with a sink of the host's, which appends to `output`.
-    @inline(__always)
-    private static func collect(into output: inout [UInt8], _ body: (UnsafePointer<reload_sink>) -> Int32) -> Int32 {
+    @inlinable @inline(__always)
+    static func collect(into output: inout [UInt8], _ body: (UnsafePointer<reload_sink>) -> Int32) -> Int32 {
         unsafe withUnsafeMutablePointer(to: &output) { output in
             var sink = unsafe reload_sink(context: output) { context, bytes, count in
                 guard let output = unsafe context?.assumingMemoryBound(to: [UInt8].self) else { return RELOAD_FAILED }
@@ -138,7 +139,6 @@ internal import Synchronization
     func close() {
         var loaded = unsafe loaded
         unsafe creload_unload(&loaded)
-        if !mustStayMapped { count.decrement() }
     }
 }
 

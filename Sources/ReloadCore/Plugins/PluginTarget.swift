@@ -4,19 +4,20 @@ package final class PluginTarget: Target {
     package let name: String
     package var kind: ModuleKind { .plugin }
     package let registeredFile: String?
-    package let slot: Slot<PluginLibrary>
+    @usableFromInline package let slot: Slot<PluginLibrary>
     private let vetting: Vetting?
     private let generationLimit: Int
-    private let libraries = LibraryCount()
+    private let retained = RetainedCount()
 
     /// Loads the first version; throws what is wrong with it.
     ///
     /// - Parameters:
     ///   - vetting: nil tries nothing beforehand: a candidate that crashes then takes the service with it.
+    ///   - isProven: this first version was proven here before and needs no trial.
     ///   - elsewhere: where a library is destroyed that a call left last.
     package init(
         name: String, file: String, artifact: StagedArtifact, version: VersionReport, vetting: Vetting?,
-        generationLimit: Int, willOpen: () throws(ReloadError) -> Void,
+        isProven: Bool, generationLimit: Int, willOpen: () throws(ReloadError) -> Void,
         elsewhere: @escaping Slot<PluginLibrary>.Elsewhere
     ) throws(ReloadError) {
         self.name = name
@@ -24,7 +25,7 @@ package final class PluginTarget: Target {
         self.vetting = vetting
         self.generationLimit = generationLimit
         var timings = Timings()
-        let library = try Self.load(artifact, vetting, libraries, &timings, willOpen)
+        let library = try Self.load(artifact, isProven ? nil : vetting, retained, &timings, willOpen)
         var version = version
         version.version = version.version ?? library.version
         slot = Slot(version: version, artifact: artifact, value: library, elsewhere: elsewhere) { generation in
@@ -35,7 +36,7 @@ package final class PluginTarget: Target {
     package var running: RunningVersion { slot.running }
     package var seen: RunningVersion { RunningVersion(slot.seen) }
     package var lingering: [LingeringReport] { slot.lingering }
-    package var generationsInMemory: Int { libraries.value }
+    package var generationsInMemory: Int { retained.value + slot.generations.count { !$0.value.mustStayMapped } }
     package func pin() -> Pin { slot.pin() }
     package func drain() { slot.drain() }
 
@@ -44,7 +45,7 @@ package final class PluginTarget: Target {
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         try checkGenerations(limit: generationLimit, .pluginTooManyGenerations)
-        let library = try Self.load(artifact, vetting, libraries, &timings, willOpen)
+        let library = try Self.load(artifact, vetting, retained, &timings, willOpen)
         do throws(ReloadError) {
             try timings.measure("load") { () throws(ReloadError) in try self.handState(to: library) }
         } catch {
@@ -61,7 +62,7 @@ package final class PluginTarget: Target {
     }
 
     private static func load(
-        _ artifact: StagedArtifact, _ vetting: Vetting?, _ libraries: LibraryCount, _ timings: inout Timings,
+        _ artifact: StagedArtifact, _ vetting: Vetting?, _ retained: RetainedCount, _ timings: inout Timings,
         _ willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
@@ -71,7 +72,7 @@ package final class PluginTarget: Target {
         }
         return try timings.measure("load") { () throws(ReloadError) in
             try willOpen()
-            let library = try PluginLibrary(path: artifact.path, mustStayMapped: mustStayMapped, count: libraries)
+            let library = try PluginLibrary(path: artifact.path, mustStayMapped: mustStayMapped, retained: retained)
             do throws(ReloadError) {
                 try library.selfTest()
             } catch {
@@ -93,7 +94,7 @@ package final class PluginTarget: Target {
 
 extension PluginTarget {
     /// Calls the plugin in use; see ``PluginLibrary``.
-    @usableFromInline
+    @inlinable
     package func call(_ input: Span<UInt8>, operation: UInt32, into output: inout [UInt8]) -> FailedCall? {
         unsafe slot.withPointer { unsafe PluginLibrary.call($0, operation: operation, input: input, into: &output) }
     }

@@ -14,6 +14,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     private let validate: @Sendable (Value) throws -> Void
     private let observers = Observers<Value>()
     private let generationLimit: Int
+    private let first: Value
 
     /// Decodes the first version; throws what is wrong with it.
     ///
@@ -29,13 +30,14 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         self.validate = validate
         let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
+        first = value
         slot = Slot(version: version, artifact: artifact, value: value, elsewhere: elsewhere)
     }
 
     package var running: RunningVersion { slot.running }
     package var seen: RunningVersion { RunningVersion(slot.seen) }
     package var lingering: [LingeringReport] { slot.lingering }
-    package var generationsInMemory: Int { 1 + slot.heldGenerations }
+    package var generationsInMemory: Int { slot.generations.count }
     package func pin() -> Pin { slot.pin() }
     package func drain() { slot.drain() }
 
@@ -62,7 +64,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
 
     /// A stream of values, the present one first.
     package func values() -> AsyncStream<Value> {
-        observers.stream(startingWith: { self.slot.withCurrent { copy $0 } })
+        observers.stream(startingWith: first)
     }
 
     private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {
@@ -94,6 +96,8 @@ private final class Observers<Value: Sendable>: Sendable {
         var callbacks: [@Sendable (Value, Value) -> Void] = []
         var continuations: [UInt64: AsyncStream<Value>.Continuation] = [:]
         var next: UInt64 = 0
+        /// The last proven value that was notified.
+        var newest: Value?
     }
 
     private let state = Mutex(State())
@@ -102,24 +106,29 @@ private final class Observers<Value: Sendable>: Sendable {
         state.withLock { $0.callbacks.append(callback) }
     }
 
-    func stream(startingWith current: () -> Value) -> AsyncStream<Value> {
+    /// - Parameter first: what was current before anything was notified.
+    func stream(startingWith first: Value) -> AsyncStream<Value> {
         // Only the newest value matters to a reader that is slower than the changes.
         let (stream, continuation) = AsyncStream.makeStream(of: Value.self, bufferingPolicy: .bufferingNewest(1))
         let id = state.withLock { state in
             state.next += 1
             state.continuations[state.next] = continuation
+            // Here, or a change that comes now would be overtaken by what it changed.
+            continuation.yield(state.newest ?? first)
             return state.next
         }
         continuation.onTermination = { [weak self] _ in
             _ = self?.state.withLock { $0.continuations.removeValue(forKey: id) }
         }
-        continuation.yield(current())
         return stream
     }
 
     func notify(_ old: Value, _ new: Value) {
-        let (callbacks, continuations) = state.withLock { ($0.callbacks, Array($0.continuations.values)) }
+        let callbacks = state.withLock { state in
+            state.newest = new
+            for continuation in state.continuations.values { continuation.yield(new) }
+            return state.callbacks
+        }
         for callback in callbacks { callback(old, new) }
-        for continuation in continuations { continuation.yield(new) }
     }
 }

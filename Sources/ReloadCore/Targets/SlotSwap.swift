@@ -56,7 +56,11 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
 
     func withdraw() {
         withdrawn(slot.current)
-        if swapped == nil { discarded() }
+        if let swapped {
+            slot.retire(swapped.new)
+        } else {
+            discarded()
+        }
     }
 
     func discard() {

@@ -153,6 +153,12 @@ final class Scene: Sendable {
 
 struct Rules: Codable, Sendable, Equatable {
     var depth: Int
+    /// On the heap, where the address sanitizer sees it.
+    private var text = String(repeating: "rules ", count: 10)
+
+    init(depth: Int) { self.depth = depth }
+
+    enum CodingKeys: CodingKey { case depth }
 }
 
 extension Scene {
