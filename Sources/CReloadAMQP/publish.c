@@ -1,5 +1,7 @@
 #include "connection.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 void creload_clear_outgoing(creload_connection *connection) {
@@ -102,7 +104,7 @@ void creload_set_timestamp(creload_connection *connection, uint64_t seconds) {
     connection->properties._flags |= AMQP_BASIC_TIMESTAMP_FLAG;
 }
 
-static int send(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
+static int send_message(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
                 const uint8_t *body, size_t count) {
     amqp_basic_publish_t publish = {
         .exchange = amqp_cstring_bytes(exchange),
@@ -143,7 +145,7 @@ int creload_publish(creload_connection *connection, const char *exchange, const 
     if (connection->unusable) {
         creload_fail(connection, CRELOAD_ORIGIN_SHIM, operation, connection->unusable);
     } else if (creload_require_channel(connection, operation) == 0) {
-        int status = send(connection, exchange, routing_key, mandatory, body, count);
+        int status = send_message(connection, exchange, routing_key, mandatory, body, count);
         if (status == AMQP_STATUS_OK) {
             if (connection->confirming) connection->published++;
             *sequence = connection->published;
@@ -154,4 +156,9 @@ int creload_publish(creload_connection *connection, const char *exchange, const 
     }
     creload_clear_outgoing(connection);
     return result;
+}
+
+void creload_collect(creload_connection *connection, bool is_collecting) {
+    int on = is_collecting;
+    setsockopt(creload_socket(connection), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
 }

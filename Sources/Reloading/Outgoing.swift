@@ -17,13 +17,13 @@ extension Publisher {
             body: outgoing.report.encode(), type: Report.protocolName, id: outgoing.id,
             correlationID: outgoing.correlationID, appID: "reload-agent")
         let copies = Copies(outgoing.replyTo == nil ? 1 : 2, done)
-        publish(envelope, exchange: topology.statusExchange, routingKey: outgoing.report.routingKey) { result in
-            copies.isSettled(result, "report not published", logger)
-        }
         if let queue = outgoing.replyTo {
             publish(envelope, exchange: "", routingKey: queue) { result in
                 copies.isSettled(result, "copy of a report not published", logger)
             }
+        }
+        publish(envelope, exchange: topology.statusExchange, routingKey: outgoing.report.routingKey) { result in
+            copies.isSettled(result, "report not published", logger)
         }
     }
 

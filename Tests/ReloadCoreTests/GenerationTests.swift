@@ -13,11 +13,11 @@ import Testing
 
     private func slot(_ closed: Closed) -> Slot<String> {
         Slot(
-            version: VersionReport(revision: 0, digest: nil), artifact: nil, value: "one", elsewhere: { $0() }
-        ) { generation in
-            generation.close()
-            closed.numbers.withLock { $0.append(generation.number) }
-        }
+            version: VersionReport(revision: 0, digest: nil), artifact: nil, value: "one", elsewhere: { $0() },
+            close: { generation in
+                generation.close()
+                closed.numbers.withLock { $0.append(generation.number) }
+            })
     }
 
     private func swap(_ slot: Slot<String>, _ value: String) {
@@ -214,7 +214,8 @@ import Testing
             fence: String(words[0]), rounds: try #require(Int(words[1])), violations: try #require(Int(words[2])))
     }
 
-    @Test(.enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1, "two processors"), arguments: ["begin", "end"])
+    @Test(
+        .enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1, "two processors"), arguments: ["begin", "end"])
     func aCallAndAReloadDoNotMissEachOther(_ moment: String) throws {
         // Where membarrier is refused, and under the thread sanitizer, there is no fence to leave out.
         guard !creload_is_sequential() else {

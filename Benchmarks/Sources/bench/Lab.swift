@@ -73,11 +73,13 @@ final class Lab {
 
     /// Sends so many messages, each when the one before has arrived and a little later; returns the nanoseconds of each.
     ///
-    /// - Parameter one: sends one; returns when it was sent and when it arrived.
-    func paced(_ count: Int, _ one: () throws -> (sent: Int64, arrived: Int64)) throws -> [Double] {
+    /// - Parameters:
+    ///   - pause: how much later, in milliseconds.
+    ///   - one: sends one; returns when it was sent and when it arrived.
+    func paced(_ count: Int, pause: UInt32 = 2, _ one: () throws -> (sent: Int64, arrived: Int64)) throws -> [Double] {
         try (0..<count).map { _ in
             let times = try one()
-            usleep(2000)
+            usleep(pause * 1000)
             return Double(times.arrived - times.sent)
         }
     }

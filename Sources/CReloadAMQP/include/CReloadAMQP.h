@@ -163,6 +163,9 @@ int creload_select_confirms(creload_connection *connection);
    function waits for ever for a byte from the broker. */
 int creload_publish(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
                     bool persistent, const uint8_t *CRELOAD_NULLABLE body, size_t count, uint64_t *sequence);
+/* Has the kernel collect what is sent until `false` (TCP_CORK): the three frames of a message, and several messages, then go
+   out as one segment, and the broker wakes up once. */
+void creload_collect(creload_connection *connection, bool is_collecting);
 int creload_ack(creload_connection *connection, uint64_t tag, bool multiple);
 int creload_reject(creload_connection *connection, uint64_t tag, bool requeue);
 

@@ -235,6 +235,13 @@ extension Connection {
         return sequence
     }
 
+    /// Sends what `body` publishes together.
+    mutating func together(_ body: (inout Connection) throws(BrokerError) -> Bool) throws(BrokerError) -> Bool {
+        unsafe creload_collect(raw, true)
+        defer { unsafe creload_collect(raw, false) }
+        return try body(&self)
+    }
+
     private func set(_ property: creload_property, _ value: String?) {
         guard let value else { return }
         unsafe creload_set_property(raw, property, value, value.utf8.count)

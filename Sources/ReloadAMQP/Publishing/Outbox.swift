@@ -46,6 +46,8 @@ struct Outbox: Sendable {
 
     /// Whether everything has its answer.
     var isEmpty: Bool { waiting.isEmpty && sending == nil && inFlight.isEmpty }
+    /// Whether something waits to be sent.
+    var hasWaiting: Bool { !waiting.isEmpty }
 
     /// Adds a message; returns the ones dropped for it, and whether the sending thread must be woken.
     mutating func add(_ message: Outgoing) -> (dropped: [Settled], wake: Bool) {

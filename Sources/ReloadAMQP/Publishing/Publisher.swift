@@ -101,6 +101,11 @@ private struct PublisherLoop: ConnectionUser {
     }
 
     mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool {
+        guard publisher.look({ $0.hasWaiting }) else { return false }
+        return try connection.together { (connection) throws(BrokerError) in try send(on: &connection) }
+    }
+
+    private func send(on connection: inout Connection) throws(BrokerError) -> Bool {
         // A few at a time, so that confirms and heartbeats have their turn.
         for count in 0..<32 {
             guard let message = publisher.look({ $0.take(now: .now) }) else { return count > 0 }

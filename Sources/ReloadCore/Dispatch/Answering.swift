@@ -17,7 +17,7 @@ extension Reloader {
         for ticket in own { answer(ticket, Attempt.Outcome(state: .superseded)) }
         let hasSwitched = outcome.state == .applied || outcome.state == .rolledBack
         if hasSwitched { drain(job.moduleNames) }
-        if outcome.state == .applied { announce(.online) }
+        if outcome.state == .applied { announceSoon() }
     }
 
     /// Answers requests that others took the place of.
@@ -125,6 +125,23 @@ extension Reloader {
         case .failed, .rolledBack: logger.error("reload failed", metadata: metadata)
         case .refused: logger.warning("reload refused", metadata: metadata)
         default: logger.info("reload request answered", metadata: metadata)
+        }
+    }
+
+    /// Reports what runs now in a moment: changes that come together share a report, and no answer waits behind it.
+    private func announceSoon() {
+        let isFirst = state.withLock { state in
+            defer { state.isAnnouncementPlanned = true }
+            return !state.isAnnouncementPlanned
+        }
+        guard isFirst else { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(100)) { [weak self] in
+            guard let self else { return }
+            let isStopping = state.withLock { state in
+                state.isAnnouncementPlanned = false
+                return state.isStopping
+            }
+            if !isStopping { announce(.online) }
         }
     }
 

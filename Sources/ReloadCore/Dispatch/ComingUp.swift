@@ -17,8 +17,8 @@ extension Reloader {
         return target
     }
 
-    /// Registers a plugin and loads the version it comes up with. One that an earlier process has proven is not tried again
-    /// beforehand: should it not work any more, its mark tells the next start.
+    /// Registers a plugin and loads the version it comes up with. One that an earlier process of the same executable has proven
+    /// since the machine was started is not tried again beforehand.
     package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
         defer { AttemptMark.clear(name, in: directory.attempts) }
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
@@ -27,7 +27,7 @@ extension Reloader {
             }
             return try PluginTarget(
                 name: name, file: file, artifact: artifact, version: version, vetting: settings.vetting,
-                isProven: journal.restored(name)?.kept.contains { $0.digest == artifact.digest } == true,
+                isProven: isProven(artifact.digest, name),
                 generationLimit: settings.generationLimit,
                 willOpen: { () throws(ReloadError) in
                     var mark = AttemptMark(
@@ -85,6 +85,11 @@ extension Reloader {
                 metadata: ["module": "\(name)", "reason": "\(error)"])
             return made
         }
+    }
+
+    /// Whether an earlier process has proven these bytes under the same circumstances.
+    private func isProven(_ digest: String, _ module: String) -> Bool {
+        journal.isOfThisEnvironment && journal.restored(module)?.kept.contains { $0.digest == digest } == true
     }
 
     private func quarantined(_ digest: String?, _ module: String) -> ReloadError? {

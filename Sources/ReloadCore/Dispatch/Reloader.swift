@@ -82,6 +82,7 @@ package final class Reloader: Sendable {
         /// An `online` report is on its way; another one is due after it.
         var isAnnouncing = false
         var isAnnouncementDue = false
+        var isAnnouncementPlanned = false
         /// What the next one is to say besides.
         var note = ""
     }

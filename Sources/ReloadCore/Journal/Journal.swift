@@ -1,3 +1,5 @@
+internal import Foundation
+internal import Glibc
 internal import Logging
 internal import Metrics
 internal import Synchronization
@@ -29,6 +31,8 @@ package final class Journal: Sendable {
     private let failures: Counter
     private let dropped: Counter
     private let state: Mutex<State>
+    /// What was proven is so under the same executable, since the machine was started.
+    let isOfThisEnvironment: Bool
     /// Held while it is written.
     private let file: Mutex<JournalFile>
 
@@ -49,7 +53,9 @@ package final class Journal: Sendable {
         for problem in reading.problems {
             logger.warning("journal set aside", metadata: ["reason": "\(problem)"])
         }
-        let record = reading.record ?? JournalRecord()
+        var record = reading.record ?? JournalRecord()
+        isOfThisEnvironment = record.environment == Environment.current
+        record.environment = Environment.current
         position = StreamPosition(record.position)
         state = Mutex(State(record: record))
         directory.keep(record.artifacts)
@@ -184,6 +190,18 @@ package final class Journal: Sendable {
         }
         if isNew { logger.error("journal not written", metadata: ["reason": "\(error)"]) }
     }
+}
+
+/// What a plugin's trial depends on beside its bytes.
+enum Environment {
+    /// The boot and the executable. Libraries that are replaced under a running system are not seen.
+    static let current: String = {
+        let boot = (try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)) ?? ""
+        var file = stat()
+        guard unsafe stat("/proc/self/exe", &file) == 0 else { return "" }
+        let changed = "\(file.st_mtim.tv_sec).\(file.st_mtim.tv_nsec)"
+        return "\(boot.trimmingCharacters(in: .whitespacesAndNewlines)) \(file.st_dev)/\(file.st_ino)/\(changed)"
+    }()
 }
 
 extension JournalRecord {

@@ -30,6 +30,8 @@ package struct JournalRecord: Codable, Sendable, Equatable {
         }
     }
 
+    /// Where it was written; see ``Environment``.
+    var environment: String?
     /// Counts the writes; of two files the higher one is the journal.
     var number: UInt64?
     package var modules: [String: Module] = [:]

@@ -165,6 +165,7 @@ extension JournalRecord {
         var writer = JSONWriter(capacity: 2048 + answered.count * 48 + (modules.count + reports.count) * 1024)
         writer.object { writer in
             writer.member("answered") { $0.array(answered) { $0.value($1) } }
+            writer.member("environment", ifPresent: environment)
             writer.member("modules") { writer in
                 writer.object { writer in
                     for (name, module) in modules.sorted(by: { $0.key < $1.key }) {

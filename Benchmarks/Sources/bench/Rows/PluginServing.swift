@@ -11,7 +11,7 @@ enum PluginServing: Row {
         var next = 0
 
         func ours(_ count: Int) throws -> [Double] {
-            try lab.paced(count) {
+            try lab.paced(count, pause: 100) {
                 let request = Request.plugin(
                     "empty", path: files[next], revision: lab.nextRevision(), for: name + ":*")
                 next = 1 - next
@@ -19,7 +19,7 @@ enum PluginServing: Row {
             }
         }
         func theirs(_ count: Int) throws -> [Double] {
-            try lab.paced(count) {
+            try lab.paced(count, pause: 100) {
                 let request = try article.change()
                 return (try link.publish(request, to: article.exchange), try article.program.time(of: "got"))
             }
@@ -31,7 +31,7 @@ enum PluginServing: Row {
         _ = try (ours(4), theirs(4))
         for round in 1...lab.rounds {
             lab.note("round \(round)")
-            let count = lab.count(100, brief: 10)
+            let count = lab.count(50, brief: 5)
             line.ours.append(try ours(count).median)
             line.theirs.append(try theirs(count).median)
         }
