@@ -66,7 +66,10 @@ public final class ReloadAgent: Service {
             url: try BrokerURL(settings.broker), name: "\(settings.service):\(settings.instanceName)")
         connection.heartbeat = settings.heartbeat
         connection.bodyLimit = settings.bodyLimit
-        let publisher = try Publisher(settings: connection, topology: topology, logger: logger)
+        // What is published is confirmed; so it need not say as often that it is there.
+        var reporting = connection
+        reporting.heartbeat *= 2
+        let publisher = try Publisher(settings: reporting, topology: topology, logger: logger)
         self.publisher = publisher
 
         var core = Reloader.Settings(service: settings.service, instance: settings.instanceName)

@@ -45,7 +45,7 @@ extension ReloadAgent {
         /// After this time an old generation that a call, a pin or a snapshot still holds is said in the log and in an `online`
         /// report. It is never forced.
         public var drainDeadline = Duration.seconds(60)
-        /// Seconds between AMQP heartbeats.
+        /// Seconds between AMQP heartbeats; twice that on the connection that reports.
         public var heartbeat = 10
         /// Time between two `online` reports.
         public var reportInterval = Duration.seconds(30)

@@ -43,10 +43,15 @@ static void linger(uint64_t steps) {
     for (uint64_t i = 0; i < steps; i++) __asm__ volatile("" : : : "memory");
 }
 
+static bool is_slow;
+
 static creload_hold enter(void) {
     creload_hold hold = creload_enter(&live);
-    return hold.block ? hold : creload_enter_slowly(&live);
+    is_slow = !hold.block;
+    return is_slow ? creload_enter_slowly(&live) : hold;
 }
+
+static bool leave(creload_hold hold) { return is_slow ? creload_leave_slowly(&live, hold) : creload_leave(&live, hold); }
 
 static void *call(void *unused) {
     (void)unused;
@@ -58,7 +63,7 @@ static void *call(void *unused) {
         if (__atomic_load_n(&is_over, __ATOMIC_RELAXED)) return NULL;
         linger(round % 61);
         if (at_the_end) {
-            is_not_told = !creload_leave(&live, hold);
+            is_not_told = !leave(hold);
         } else {
             hold = enter();
             holds_old = hold.block == old;
@@ -66,7 +71,7 @@ static void *call(void *unused) {
         }
         __atomic_store_n(&round_called, 2 * round, __ATOMIC_RELEASE);
         wait_for(&round_looked, round);
-        if (!at_the_end) creload_leave(&live, hold);
+        if (!at_the_end) leave(hold);
     }
 }
 

@@ -117,6 +117,7 @@ static inline bool creload_empty(const creload_live *live, creload_hold hold, bo
 
 /* The long ways: for a thread's first call, nested and late ones, and every mode. No block: the thread has no cell left. */
 creload_hold creload_enter_slowly(const creload_live *live);
+/* For what creload_enter_slowly() gave. */
 bool creload_leave_slowly(const creload_live *live, creload_hold hold);
 
 /* Holds the live block. No block: look for a snapshot, then creload_enter_slowly(). */
@@ -129,10 +130,9 @@ static inline creload_hold creload_enter(const creload_live *live) {
     return hold;
 }
 
-/* Lets go of it, on the same thread. True: it has been replaced, drain it; the block may be gone. */
+/* Lets go of what creload_enter() gave, on the same thread, whatever the mode is by now. True: it has been replaced, drain it;
+   the block may be gone. */
 static inline bool creload_leave(const creload_live *live, creload_hold hold) {
-    if (__builtin_expect(__atomic_load_n(&creload_mode, __ATOMIC_RELAXED) != 0, 0))
-        return creload_leave_slowly(live, hold);
     return creload_empty(live, hold, false);
 }
 

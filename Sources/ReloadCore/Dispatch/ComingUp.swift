@@ -158,11 +158,7 @@ extension Reloader {
                 Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
         }
         journal.write(records)
-        // When the start is over.
-        DispatchQueue.global().asyncAfter(deadline: .now() + 1) { [weak self] in
-            guard let self else { return }
-            prepareVetting(for: state.withLock { Array($0.modules.keys) })
-        }
+        prepareVetting(for: state.withLock { Array($0.modules.keys) }, after: .seconds(1))
     }
 
     /// What the journal is to say of the registered modules.

@@ -294,17 +294,19 @@ package final class Reloader: Sendable {
             }
             for next in started { run(next) }
             answer(job, outcome, isLast: !mustReinstate)
-            prepareVetting(for: job.moduleNames)
+            prepareVetting(for: job.moduleNames, after: .milliseconds(10))
         }
     }
 
-    /// Has the process that tries the next plugin started before it is needed.
-    func prepareVetting(for names: [String]) {
-        guard settings.vetting != nil else { return }
-        let hasPlugin = state.withLock { state in
-            !state.isStopping && names.contains { state.modules[$0]?.target.kind == .plugin }
+    /// Has the process that tries the next plugin started before it is needed, and after what is going on now: it takes a
+    /// processor for some milliseconds.
+    func prepareVetting(for names: [String], after delay: DispatchTimeInterval) {
+        guard settings.vetting != nil,
+            state.withLock({ state in names.contains { state.modules[$0]?.target.kind == .plugin } })
+        else { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + delay) { [weak self] in
+            if self?.state.withLock({ $0.isStopping }) == false { Vetting.prepare() }
         }
-        if hasPlugin { Vetting.prepare() }
     }
 
     /// As long as requests that take the place of one another keep coming, loading one of them would be for nothing. Each load

@@ -84,7 +84,7 @@ package final class Slot<Value: Sendable>: Sendable {
         if let pin = Snapshot.current?.pin(of: self) { return try unsafe pin.withPointer(in: self, body) }
         let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return try unsafe pin().withPointer(in: self, body) }
-        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
+        defer { if unsafe creload_leave_slowly(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
     }
 
@@ -103,7 +103,7 @@ package final class Slot<Value: Sendable>: Sendable {
     package func serves(_ generation: Generation<Value>) -> Bool {
         let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return current === generation }
-        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
+        defer { if unsafe creload_leave_slowly(live, hold) { drainElsewhere() } }
         return unsafe block == generation.block
     }
 
