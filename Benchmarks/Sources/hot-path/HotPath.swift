@@ -8,8 +8,8 @@ internal import Reloading
 ///     hot-path latency --folder DIR --plugin FILE --rounds N --seconds S --broker URL --control-exchange X
 ///         --status-exchange X --artifacts DIR
 ///
-/// One JSON object a line; `{"begin":"end"}` is the last. `latency` says `{"begin":"swaps"}` or `{"begin":"quiet"}` before each
-/// measurement.
+/// One JSON object a line; `{"begin":"end"}` is the last. `latency` says `{"begin":"quiet"}`, `{"begin":"validates"}` or
+/// `{"begin":"swaps"}` before each measurement.
 @main
 enum HotPath {
     struct Mistake: Error {}

@@ -3,7 +3,8 @@ internal import Foundation
 internal import Reloading
 
 extension HotPath {
-    /// Times each of many calls on one thread, in turn while nothing is reloaded and while the driver reloads.
+    /// Times each of many calls on one thread, in turn while nothing happens, while the driver has candidates validated, and
+    /// while it reloads.
     static func latency(_ agent: ReloadAgent, _ file: String, _ rounds: Int, _ seconds: Double) throws {
         let plugin = try agent.plugin("empty", file: file)
         try agent.start()
@@ -11,7 +12,7 @@ extension HotPath {
         Thread.sleep(forTimeInterval: 1)
         var calls = Histogram()
         for _ in 0..<rounds {
-            for kind in ["quiet", "swaps"] {
+            for kind in ["quiet", "validates", "swaps"] {
                 Line(begin: kind).say()
                 calls.clear()
                 let end = cbench_now() + Int64(seconds * 1e9)

@@ -12,9 +12,8 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     package let registeredFile: String?
     package let slot: Slot<Value>
     private let validate: @Sendable (Value) throws -> Void
-    private let observers = Observers<Value>()
+    private let observers: Observers<Value>
     private let generationLimit: Int
-    private let first: Value
 
     /// Decodes the first version; throws what is wrong with it.
     ///
@@ -30,7 +29,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         self.validate = validate
         let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
-        first = value
+        observers = Observers(value)
         slot = Slot(version: version, artifact: artifact, value: value, elsewhere: elsewhere)
     }
 
@@ -64,7 +63,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
 
     /// A stream of values, the present one first.
     package func values() -> AsyncStream<Value> {
-        observers.stream(startingWith: first)
+        observers.stream()
     }
 
     private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {
@@ -96,25 +95,26 @@ private final class Observers<Value: Sendable>: Sendable {
         var callbacks: [@Sendable (Value, Value) -> Void] = []
         var continuations: [UInt64: AsyncStream<Value>.Continuation] = [:]
         var next: UInt64 = 0
-        /// The last proven value that was notified.
-        var newest: Value?
+        /// The last proven one.
+        var newest: Value
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
+
+    init(_ first: Value) { state = Mutex(State(newest: first)) }
 
     func add(_ callback: @escaping @Sendable (Value, Value) -> Void) {
         state.withLock { $0.callbacks.append(callback) }
     }
 
-    /// - Parameter first: what was current before anything was notified.
-    func stream(startingWith first: Value) -> AsyncStream<Value> {
+    func stream() -> AsyncStream<Value> {
         // Only the newest value matters to a reader that is slower than the changes.
         let (stream, continuation) = AsyncStream.makeStream(of: Value.self, bufferingPolicy: .bufferingNewest(1))
         let id = state.withLock { state in
             state.next += 1
             state.continuations[state.next] = continuation
             // Here, or a change that comes now would be overtaken by what it changed.
-            continuation.yield(state.newest ?? first)
+            continuation.yield(state.newest)
             return state.next
         }
         continuation.onTermination = { [weak self] _ in

@@ -18,8 +18,12 @@ struct Request {
         return apply(module, kind: "config", revision, artifact: #""inline":"\#(inline)""#, for: destination)
     }
 
-    static func plugin(_ module: String, path: String, revision: Int, for destination: String) -> Request {
-        apply(module, kind: "plugin", revision, artifact: #""path":"\#(path)""#, for: destination)
+    /// - Parameter operation: `validate` does everything but the swap.
+    static func plugin(
+        _ module: String, path: String, revision: Int, for destination: String, operation: String = "apply"
+    ) -> Request {
+        apply(
+            module, kind: "plugin", revision, artifact: #""path":"\#(path)""#, for: destination, operation: operation)
     }
 
     /// About 120 bytes for somebody else.
@@ -37,11 +41,13 @@ struct Request {
     }
 
     private static func apply(
-        _ module: String, kind: String, _ revision: Int, artifact: String, for destination: String
+        _ module: String, kind: String, _ revision: Int, artifact: String, for destination: String,
+        operation: String = "apply"
     ) -> Request {
         Request(
             destination: destination,
-            #"{"protocol":"reload.request.v1","operation":"apply","origin":"bench","destination":"\#(destination)","#
+            #"{"protocol":"reload.request.v1","operation":"\#(operation)","origin":"bench","#
+                + #""destination":"\#(destination)","#
                 + #""modules":[{"name":"\#(module)","kind":"\#(kind)","revision":\#(revision),\#(artifact)}]}"#)
     }
 
