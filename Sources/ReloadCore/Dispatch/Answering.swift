@@ -135,7 +135,7 @@ extension Reloader {
             return !state.isAnnouncementPlanned
         }
         guard isFirst else { return }
-        DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(100)) { [weak self] in
+        later.asyncAfter(deadline: .now() + .milliseconds(100)) { [weak self] in
             guard let self else { return }
             let isStopping = state.withLock { state in
                 state.isAnnouncementPlanned = false

@@ -26,7 +26,7 @@ extension Reloader {
             }
             guard !new.isEmpty else { continue }
             let deadline = DispatchTime.now() + .milliseconds(Int(settings.drainDeadline / .milliseconds(1)))
-            DispatchQueue.global().asyncAfter(deadline: deadline) { [weak self, module] in
+            later.asyncAfter(deadline: deadline) { [weak self, module] in
                 self?.lookAfter(new, of: module)
             }
         }

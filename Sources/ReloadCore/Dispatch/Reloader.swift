@@ -120,6 +120,8 @@ package final class Reloader: Sendable {
     let logger: Logger
     let now: @Sendable () -> Date
     let workers = Workers()
+    /// For what is due after a while. Not a global queue: Dispatch looks after those every second.
+    let later = DispatchQueue(label: "reload-agent.later")
     let state: Mutex<State>
     let metrics: any MetricsFactory
     private let waiting = Weight.Total()
@@ -304,7 +306,7 @@ package final class Reloader: Sendable {
         guard settings.vetting != nil,
             state.withLock({ state in names.contains { state.modules[$0]?.target.kind == .plugin } })
         else { return }
-        DispatchQueue.global().asyncAfter(deadline: .now() + delay) { [weak self] in
+        later.asyncAfter(deadline: .now() + delay) { [weak self] in
             if self?.state.withLock({ $0.isStopping }) == false { Vetting.prepare() }
         }
     }

@@ -85,12 +85,15 @@ internal import CBench
         return unsafe String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
     }
 
-    /// Waits for the answers to requests, each of which must be that it was applied; returns when the last was there.
+    /// Waits for the answers to requests, each of which must be that it was applied or validated; returns when the last was there.
     func answers(to requests: [Request], within seconds: Double = 30) throws -> Int64 {
         var missing = Set(requests.map(\.id))
         while let message = try next(within: seconds) {
             guard missing.remove(message.correlationID) != nil else { continue }
-            guard body.contains(#""state":"applied""#) else { throw Failure("not applied: \(body.prefix(600))") }
+            let body = body
+            guard [#""state":"applied""#, #""state":"validated""#].contains(where: { body.contains($0) }) else {
+                throw Failure("not applied: \(body.prefix(600))")
+            }
             if missing.isEmpty { return message.time }
         }
         throw Failure("no answer within \(Int(seconds)) s")
