@@ -18,6 +18,9 @@ struct Acknowledgements {
     /// How many are open.
     var openCount: Int { open.count }
 
+    /// Whether something is to be acknowledged.
+    var areWaiting: Bool { !settled.isEmpty }
+
     /// Whether the broker should not wait for them any longer.
     var isDue: Bool { settled.count >= limit }
 

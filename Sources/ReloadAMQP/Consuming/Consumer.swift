@@ -91,6 +91,10 @@ struct ConsumerLoop: ConnectionUser {
     /// The connection's number, and its deliveries.
     private var epoch: UInt64 = 0
     private var acknowledgements: Acknowledgements
+    /// A message was passed over in this turn of the loop: more of them may follow, and share its acknowledgement.
+    private var hasPassedOver = false
+    /// How long they wait for one another.
+    private static let patience = Duration.milliseconds(50)
     /// Of the message that is looked at; kept for its memory.
     private var fingerprint: [UInt8] = []
     /// What is read until its end is found.
@@ -175,6 +179,7 @@ struct ConsumerLoop: ConnectionUser {
             backlog?.arrived(at: .now)
         }
         acknowledgements.passed(message.tag)
+        hasPassedOver = true
         return true
     }
 
@@ -252,7 +257,8 @@ struct ConsumerLoop: ConnectionUser {
             if isRejected { try connection.reject(receipt.tag) }
         }
         if delivery == .stream { readAhead() }
-        try acknowledge(on: &connection)
+        if !commands.isEmpty || !hasPassedOver || acknowledgements.isDue { try acknowledge(on: &connection) }
+        hasPassedOver = false
         try lookForTheEnd(on: &connection)
         return !commands.isEmpty
     }
@@ -294,11 +300,14 @@ struct ConsumerLoop: ConnectionUser {
         backlog = nil
     }
 
-    /// Acknowledgements wait only until the next turn of the loop, so there is nothing to wait for.
+    /// A turn of the loop in which nothing arrives sends all acknowledgements, so there is nothing to wait for.
     var isIdle: Bool { true }
 
     var pause: Duration? {
-        (backlog?.ends ?? backlog?.suspectUntil).map { max(.milliseconds(1), ContinuousClock.now.duration(to: $0)) }
+        let end = (backlog?.ends ?? backlog?.suspectUntil).map {
+            max(.milliseconds(1), ContinuousClock.now.duration(to: $0))
+        }
+        return acknowledgements.areWaiting ? min(end ?? Self.patience, Self.patience) : end
     }
 
     mutating func finished() {}

@@ -13,7 +13,7 @@ struct Table {
     /// A row that could not be measured says so.
     mutating func add(failed name: String, _ error: any Error) {
         isComplete = false
-        rows.append([name, "", "", "", "", "", "**not measured:** \("\(error)".replacing("|", with: "/"))"])
+        rows.append([name, "", "", "", "", "", "**not measured:** \("\(error)".prefix(100).replacing("|", with: "/"))"])
     }
 
     var text: String {
