@@ -318,9 +318,11 @@ extension Connection {
     /// Half a heartbeat is the longest it waits. Call it after ``next()`` returned `nil`.
     ///
     /// - Parameter timeoutMilliseconds: `nil` waits for as long as heartbeats allow.
-    package mutating func wait(alsoOn wakeDescriptor: Int32? = nil, timeoutMilliseconds: Int? = nil) {
+    /// - Returns: Whether `wakeDescriptor` is readable, as far as that was looked at.
+    @discardableResult
+    package mutating func wait(alsoOn wakeDescriptor: Int32? = nil, timeoutMilliseconds: Int? = nil) -> Bool {
         // A request between the last next() and this call may have read messages that poll cannot see.
-        guard unsafe !creload_has_pending(raw) else { return }
+        guard unsafe !creload_has_pending(raw) else { return false }
         let heartbeat = unsafe creload_heartbeat(raw)
         let tick = heartbeat > 0 ? heartbeat * 500 : -1
         var timeout = timeoutMilliseconds.map { Int32(clamping: max(0, $0)) } ?? tick
@@ -329,7 +331,7 @@ extension Connection {
             pollfd(fd: unsafe creload_socket(raw), events: Int16(POLLIN), revents: 0),
             pollfd(fd: wakeDescriptor ?? -1, events: Int16(POLLIN), revents: 0),
         ]
-        _ = unsafe poll(&descriptors, nfds_t(descriptors.count), timeout)
+        return unsafe poll(&descriptors, nfds_t(descriptors.count), timeout) > 0 && descriptors[1].revents != 0
     }
 
     private func envelope(_ event: creload_event) -> Envelope {

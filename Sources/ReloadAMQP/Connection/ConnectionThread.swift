@@ -178,11 +178,14 @@ final class ConnectionThread: Sendable {
 
     /// Returns when it is time to end.
     private func serve(_ connection: inout Connection, _ user: inout some ConnectionUser) throws(BrokerError) {
+        // It may be from before.
+        var isWoken = true
         while true {
             do throws(BrokerError) {
                 repeat {
                     try takeAll(from: &connection, &user)
-                    wake.clear()
+                    if isWoken { wake.clear() }
+                    isWoken = false
                 } while try user.work(on: &connection)
             } catch {
                 guard try user.recover(from: error, on: &connection) else { throw error }
@@ -193,7 +196,7 @@ final class ConnectionThread: Sendable {
             if let deadline = state.withLock({ $0.deadline }) {
                 pause = min(pause ?? .seconds(1), deadline - .now)
             }
-            connection.wait(alsoOn: wake.descriptor, timeoutMilliseconds: pause.map { Int($0.milliseconds) })
+            isWoken = connection.wait(alsoOn: wake.descriptor, timeoutMilliseconds: pause.map { Int($0.milliseconds) })
         }
     }
 
