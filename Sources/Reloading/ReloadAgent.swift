@@ -54,7 +54,8 @@ public final class ReloadAgent: Service {
     /// Makes an agent. Nothing is connected before ``start()``.
     ///
     /// - Throws: ``BrokerError`` for a URL that cannot be read, ``ReloadError`` with `state.locked` when another live
-    ///   instance has the state directory. One that cannot be written is an error in the log.
+    ///   instance has the state directory, and with `keys.unusable` when the trusted keys cannot be read or are none: what
+    ///   should be checked is never taken unchecked. A state directory that cannot be written is an error in the log.
     public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
         self.settings = settings
         self.logger = logger
@@ -73,6 +74,8 @@ public final class ReloadAgent: Service {
         self.publisher = publisher
 
         var core = Reloader.Settings(service: settings.service, instance: settings.instanceName)
+        core.trustedKeys = try settings.trustedKeys.map { path throws(ReloadError) in try TrustedKeysFile(path: path) }
+        core.controlExchange = settings.controlExchange
         core.artifactRoots = settings.artifactRoots
         core.keep = settings.keep
         core.reportLimit = settings.reportLimit

@@ -28,6 +28,9 @@ extension ReloadAgent {
         /// `$XDG_STATE_HOME/reload-agent/<service>/<instance, or the host>`. One live instance for each folder: several
         /// on one host need names or folders of their own.
         public var stateDirectory: String?
+        /// File with the public keys whose requests are carried out, and what each may change; see `docs/signatures.md`.
+        /// nil carries out the requests of everybody whom the broker lets publish. Default: `$RELOAD_TRUSTED_KEYS`.
+        public var trustedKeys: String?
         /// Folders a request's `path` may lead into; none: the folders of the registered files.
         public var artifactRoots: [String] = []
         /// Largest message body in bytes; a larger one is refused without being read.
@@ -64,6 +67,7 @@ extension ReloadAgent {
         public init(service: String) {
             self.service = service
             broker = ProcessInfo.processInfo.environment["AMQP_URL"] ?? "amqp://guest:guest@127.0.0.1:5672/"
+            trustedKeys = ProcessInfo.processInfo.environment["RELOAD_TRUSTED_KEYS"]
         }
 
         /// The instance as reports name it.

@@ -20,6 +20,7 @@ struct Arguments {
             case "--instance": settings.instance = value
             case "--broker": settings.broker = value
             case "--state-dir": settings.stateDirectory = value
+            case "--trusted-keys": settings.trustedKeys = value
             case "--artifacts": settings.artifactRoots.append(value)
             case "--delivery":
                 guard let delivery = ReloadAgent.Settings.Delivery(rawValue: value) else {

@@ -181,7 +181,8 @@ extension Reloader {
     }
 
     func inventory() -> [ModuleReport] {
-        state.withLock { Array($0.modules.values) }
+        recordRequestAge()
+        return state.withLock { Array($0.modules.values) }
             .map { module in
                 module.countGenerations()
                 return module.report(.online)

@@ -5,8 +5,8 @@ internal import Synchronization
 
 /// Takes requests, runs them in order and reports what became of them. Knows modules and messages, no broker.
 ///
-/// Its parts: coming up with what was there before (`ComingUp.swift`), requests and their order (here), answers
-/// (`Answering.swift`).
+/// Its parts: coming up with what was there before (`ComingUp.swift`), requests and their order (here), whose they are
+/// (`Authenticating.swift`), answers (`Answering.swift`).
 package final class Reloader: Sendable {
     /// What is fixed for the life of an instance.
     package struct Settings: Sendable {
@@ -28,6 +28,10 @@ package final class Reloader: Sendable {
         package var generationLimit = 1000
         /// After this time an old generation that something still holds is reported.
         package var drainDeadline = Duration.seconds(60)
+        /// Whose requests are taken; nil takes unsigned ones.
+        package var trustedKeys: TrustedKeysFile?
+        /// The exchange that requests are published to, as their signatures name it.
+        package var controlExchange = "reload.control"
 
         package init(service: String, instance: String) {
             self.service = service
@@ -85,6 +89,8 @@ package final class Reloader: Sendable {
         var isAnnouncementPlanned = false
         /// What the next one is to say besides.
         var note = ""
+        /// When the newest request was issued that was taken.
+        var newestRequest: Date?
     }
 
     /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
@@ -124,6 +130,7 @@ package final class Reloader: Sendable {
     let later = DispatchQueue(label: "reload-agent.later")
     let state: Mutex<State>
     let metrics: any MetricsFactory
+    let requestAge: Gauge
     private let waiting = Weight.Total()
     let answering = Mutex(Answering())
     /// Held while modules are switched, and while all are pinned.
@@ -146,6 +153,7 @@ package final class Reloader: Sendable {
         self.logger = logger
         self.metrics = metrics
         self.now = now
+        requestAge = Gauge(label: "reload_agent_newest_request_age_seconds", factory: metrics)
         journal = Journal(directory, reportLimit: settings.reportLimit, logger: logger, metrics: metrics)
         marks = journal.takeMarks()
         var answers = AnswerTable(capacity: settings.answerTableCapacity)
@@ -195,6 +203,11 @@ package final class Reloader: Sendable {
         let changesNothing = isExpired(request) || request.operation == .validate || request.operation == .inventory
         if changesNothing, state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
         guard isNew(ticket, settle) else { return }
+        do throws(ReloadError) {
+            try authenticate(envelope, request)
+        } catch {
+            return refuse(request, error, ticket)
+        }
         logger.debug(
             "reload request received",
             metadata: [
@@ -355,6 +368,9 @@ package final class Reloader: Sendable {
             return Attempt.Outcome(state: .unchanged, modules: inventory())
         }
         let attempt = attempt(job)
+        if settings.trustedKeys != nil, let issued = job.request.issuedAt {
+            for module in attempt.named { module.withState { $0.answered.take(job.request.operation, issued) } }
+        }
         let start = ContinuousClock.now
         let outcome = job.request.operation == .release ? attempt.release() : attempt.run()
         Timer(label: "reload_agent_attempt", factory: metrics)

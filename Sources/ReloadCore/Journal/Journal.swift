@@ -71,7 +71,10 @@ package final class Journal: Sendable {
     /// What was loaded is not there any more: everything is to be read again from the first message.
     func forgetPlace() {
         position.streamWasMadeAnew()
-        state.withLock { $0.record.answered = [] }
+        state.withLock { state in
+            state.record.answered = []
+            for name in state.record.modules.keys { state.record.modules[name]?.issued = nil }
+        }
     }
 
     /// What was known of a module when the process before ended.

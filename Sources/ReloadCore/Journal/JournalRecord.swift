@@ -22,9 +22,11 @@ package struct JournalRecord: Codable, Sendable, Equatable {
         package var quarantine = Quarantine()
         /// `message_id` of the request that brought what runs: a rollback that comes again does not go back once more.
         package var broughtBy: String?
+        /// nil before the first request.
+        package var issued: IssueTimes?
 
         enum CodingKeys: String, CodingKey {
-            case desired, attempted, running, kept, quarantine
+            case desired, attempted, running, kept, quarantine, issued
             case lastGood = "last_good"
             case broughtBy = "brought_by"
         }

@@ -37,13 +37,20 @@ package struct Addressee: Sendable {
 
     /// Whether a ``Destination`` means it, given as the UTF-8 of its pattern.
     package func isMeant(by glob: Span<UInt8>) -> Bool {
-        if Self.matches(glob, name.span) { return true }
+        if Glob.matches(glob, name.span) { return true }
         for index in glob.indices where glob[index] == UInt8(ascii: ":") { return false }
-        return Self.matches(glob, service.span)
+        return Glob.matches(glob, service.span)
+    }
+}
+
+/// A pattern: `*` stands for any run of characters, `?` for one.
+enum Glob {
+    static func matches(_ glob: String, _ text: String) -> Bool {
+        matches(Array(glob.utf8).span, Array(text.utf8).span)
     }
 
     /// Greedy with one remembered star: linear in practice, at worst `glob.count * text.count` steps.
-    private static func matches(_ glob: Span<UInt8>, _ text: Span<UInt8>) -> Bool {
+    static func matches(_ glob: Span<UInt8>, _ text: Span<UInt8>) -> Bool {
         var g = 0
         var t = 0
         var star: (glob: Int, text: Int)?

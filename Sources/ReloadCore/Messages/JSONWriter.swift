@@ -209,6 +209,7 @@ extension JournalRecord.Module {
             if let attempted { writer.member("attempted") { attempted.write(to: &$0) } }
             writer.member("brought_by", ifPresent: broughtBy)
             if let desired { writer.member("desired") { desired.write(to: &$0) } }
+            if let issued { writer.member("issued") { issued.write(to: &$0) } }
             writer.member("kept") { $0.array(kept) { $1.write(to: &$0) } }
             if let lastGood { writer.member("last_good") { lastGood.write(to: &$0) } }
             writer.member("quarantine") { quarantine.write(to: &$0) }

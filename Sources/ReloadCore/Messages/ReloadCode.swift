@@ -1,7 +1,8 @@
 /// The stable code of an outcome, as it stands in a report's `code`.
 ///
 /// The part before the dot says where it was decided: `message` (the request itself), `module` (what this instance has
-/// under that name), `artifact` (the bytes), `plugin`, `config`, `handler` (the target), `state` (the state directory).
+/// under that name), `artifact` (the bytes), `plugin`, `config`, `handler` (the target), `state` (the state directory),
+/// `keys` (a file of keys).
 /// This list is the only one; README's table is checked against ``all``.
 public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomStringConvertible {
     /// The text on the wire.
@@ -38,6 +39,18 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let messageStaleRevision = Self(rawValue: "message.stale_revision")
     /// The revision runs already, or was asked for, with other bytes.
     public static let messageRevisionConflict = Self(rawValue: "message.revision_conflict")
+    /// Only signed requests are taken here, and this one has no signature.
+    public static let messageUnsigned = Self(rawValue: "message.unsigned")
+    /// The signature is badly written, or is not one for this message: another body, id, time or exchange was signed.
+    public static let messageBadSignature = Self(rawValue: "message.bad_signature")
+    /// It was signed with a key that is not, or no longer, trusted here.
+    public static let messageUnknownKey = Self(rawValue: "message.unknown_key")
+    /// The key may not change this module, or modules of its kind.
+    public static let messageKeyNotAllowed = Self(rawValue: "message.key_not_allowed")
+    /// A signed request was issued later than it is here, by more than clocks differ.
+    public static let messageFromFuture = Self(rawValue: "message.from_future")
+    /// A signed request was issued before one that was taken already and that it must not undo.
+    public static let messageReplayed = Self(rawValue: "message.replayed")
 
     /// This instance has no such module.
     public static let moduleUnknown = Self(rawValue: "module.unknown")
@@ -113,12 +126,17 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     /// The journal could not be written; what runs is not affected.
     public static let stateNotSaved = Self(rawValue: "state.not_saved")
 
+    /// The file with the trusted keys, or with the signing key, is missing, empty, badly written or open to others.
+    public static let keysUnusable = Self(rawValue: "keys.unusable")
+
     /// Every code there is.
     public static let all: [ReloadCode] = [
         .ok,
         .messageEmpty, .messageTooLarge, .messageNotJSON, .messageInvalid, .messageUnknownProtocol,
         .messageUnknownOperation, .messageUnknownKind, .messageExpired, .messageStaleRevision,
         .messageRevisionConflict,
+        .messageUnsigned, .messageBadSignature, .messageUnknownKey, .messageKeyNotAllowed, .messageFromFuture,
+        .messageReplayed,
         .moduleUnknown, .moduleKindMismatch, .moduleQuarantined, .moduleNoPrevious, .moduleNotAttempted,
         .artifactOutsideRoots, .artifactMissing, .artifactNotAFile, .artifactUnreadable, .artifactTooLarge,
         .artifactDigestMismatch, .artifactBadInline, .artifactNotStaged,
@@ -128,5 +146,6 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations,
         .configInvalid, .configRefused, .configTooManyGenerations, .handlerFailed,
         .stateLocked, .stateUnusable, .stateNotSaved,
+        .keysUnusable,
     ]
 }

@@ -20,7 +20,8 @@ final class Scene: Sendable {
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
         vetting: Vetting? = Vetting(), generationLimit: Int = 1000, drainDeadline: Duration = .seconds(60),
         metrics: (any MetricsFactory)? = nil, reportLimit: Int = 1000, waitingBytes: Int = 64 << 20,
-        in folder: URL? = nil, isReadOnly: Bool = false
+        trustedKeys: TrustedKeysFile? = nil, answerTableCapacity: Int = 10_000, in folder: URL? = nil,
+        isReadOnly: Bool = false
     ) throws {
         self.folder =
             folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
@@ -38,6 +39,8 @@ final class Scene: Sendable {
         let outbox = Outbox()
         settings.reportLimit = reportLimit
         settings.waitingBytes = waitingBytes
+        settings.trustedKeys = trustedKeys
+        settings.answerTableCapacity = answerTableCapacity
         let path = folder.appendingPathComponent("state").path
         directory =
             isReadOnly
@@ -98,8 +101,13 @@ final class Scene: Sendable {
         envelope.messageID = id
         envelope.replyTo = replyTo
         if let destination { envelope.headers[Request.destinationHeader] = .string(destination) }
+        send(envelope, oversized: oversized, place: place)
+    }
+
+    /// The same with properties of the test's own.
+    func send(_ envelope: Envelope, oversized: Bool = false, place: StreamPosition.Place? = nil) {
         reloader.receive(envelope, isOversized: oversized, place: place) { [self] in
-            acknowledged.withLock { $0.append(id ?? "") }
+            acknowledged.withLock { $0.append(envelope.messageID ?? "") }
         }
     }
 

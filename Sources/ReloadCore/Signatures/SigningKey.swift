@@ -1,0 +1,118 @@
+internal import Crypto
+internal import Foundation
+internal import Glibc
+
+/// An Ed25519 key that requests are signed with, kept in a file as `openssl genpkey -algorithm ed25519` writes it (PKCS #8 in
+/// PEM).
+package struct SigningKey: Sendable {
+    private let key: Curve25519.Signing.PrivateKey
+
+    /// Makes a new key.
+    package init() {
+        key = Curve25519.Signing.PrivateKey()
+    }
+
+    /// Reads a key.
+    ///
+    /// - Throws: `keys.unusable` with what is wrong; also when others than the owner may read the file.
+    package init(file: String) throws(ReloadError) {
+        let text = try KeyFile.read(file, forbidden: 0o077, "others than its owner may read or write it: chmod 600")
+        guard let bytes = PEM.bytes(of: text, label: Self.label),
+            bytes.count == Self.prefix.count + 32, bytes.starts(with: Self.prefix),
+            let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes.suffix(32))
+        else { throw ReloadError(.keysUnusable, "\(file) is no Ed25519 key in PEM (PKCS #8)") }
+        self.key = key
+    }
+
+    /// Writes the key to a new file that only its owner may read.
+    ///
+    /// - Throws: `keys.unusable`, also when the file exists.
+    package func write(to file: String) throws(ReloadError) {
+        guard let descriptor = FileDescriptor(file, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600) else {
+            throw ReloadError(.keysUnusable, "cannot make \(file): \(systemText())")
+        }
+        let text = PEM.text(Self.prefix + key.rawRepresentation, label: Self.label)
+        guard descriptor.write(Array(text.utf8)[...]), descriptor.flush() else {
+            let reason = systemText()
+            unsafe unlink(file)
+            throw ReloadError(.keysUnusable, "cannot write \(file): \(reason)")
+        }
+    }
+
+    /// The id that its signatures bear.
+    package var id: String { RequestSignature.keyID(of: key.publicKey.rawRepresentation) }
+
+    /// The public half as a trusted-keys file has it: SubjectPublicKeyInfo in base64, the middle line of what
+    /// `openssl pkey -pubout` writes.
+    package var publicKey: String {
+        (TrustedKeys.Key.prefix + key.publicKey.rawRepresentation).base64EncodedString()
+    }
+
+    /// Signs a message that is published to `exchange`: sets its header. Nothing of what is signed may change after that.
+    package func sign(_ envelope: inout Envelope, exchange: String) throws(ReloadError) {
+        let bytes = try RequestSignature.signedBytes(envelope, exchange: exchange)
+        guard let signature = try? key.signature(for: bytes) else {
+            throw ReloadError(.keysUnusable, "the key \(id) cannot sign")
+        }
+        envelope.headers[RequestSignature.header] = .string(
+            RequestSignature(keyID: id, bytes: Array(signature)).text)
+    }
+
+    private static let label = "PRIVATE KEY"
+    /// PKCS #8 (RFC 8410) in front of the key's 32 bytes; there is only one way to write it.
+    private static let prefix = Data([
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+    ])
+}
+
+/// RFC 7468.
+private enum PEM {
+    static func text(_ bytes: Data, label: String) -> String {
+        "-----BEGIN \(label)-----\n\(bytes.base64EncodedString())\n-----END \(label)-----\n"
+    }
+
+    static func bytes(of text: String, label: String) -> Data? {
+        let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+        guard let begin = lines.firstIndex(of: "-----BEGIN \(label)-----"),
+            let end = lines.firstIndex(of: "-----END \(label)-----"), begin < end
+        else { return nil }
+        return Data(base64Encoded: lines[(begin + 1)..<end].joined())
+    }
+}
+
+/// A file that keys are in.
+enum KeyFile {
+    private static let limit = 1 << 20
+
+    /// - Parameter forbidden: mode bits that it may not have, for the reason `why`.
+    /// - Throws: `keys.unusable`.
+    static func read(_ path: String, forbidden: mode_t, _ why: String) throws(ReloadError) -> String {
+        guard let file = FileDescriptor(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) else {
+            throw ReloadError(.keysUnusable, "cannot open \(path): \(systemText())")
+        }
+        var information = stat()
+        guard unsafe fstat(file.number, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
+            throw ReloadError(.keysUnusable, "\(path) is not a regular file")
+        }
+        guard information.st_uid == 0 || information.st_uid == geteuid() else {
+            throw ReloadError(.keysUnusable, "\(path) belongs to user \(information.st_uid), not to this one or root")
+        }
+        guard information.st_mode & forbidden == 0 else {
+            throw ReloadError(.keysUnusable, "\(path): \(why)")
+        }
+        var text: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while let count = file.read(into: &buffer), text.count <= limit {
+            guard count > 0 else {
+                guard let text = String(validating: text, as: UTF8.self) else {
+                    throw ReloadError(.keysUnusable, "\(path) is not UTF-8")
+                }
+                return text
+            }
+            text += buffer[..<count]
+        }
+        throw ReloadError(
+            .keysUnusable,
+            text.count > limit ? "\(path) has more than \(limit) bytes" : "cannot read \(path): \(systemText())")
+    }
+}

@@ -1,0 +1,204 @@
+internal import Crypto
+internal import Foundation
+internal import Glibc
+internal import Synchronization
+internal import Yams
+
+/// The public keys whose requests an agent carries out, and what each of them may change.
+package struct TrustedKeys: Sendable {
+    /// One of them.
+    struct Key: Sendable {
+        /// 16 hexadecimal digits.
+        let id: String
+        /// For people.
+        let name: String?
+        /// Globs over module names.
+        let modules: [String]
+        let kinds: Set<ModuleKind>
+        fileprivate let key: Curve25519.Signing.PublicKey
+
+        /// SubjectPublicKeyInfo (RFC 8410) in front of the key's 32 bytes; there is only one way to write it.
+        static let prefix = Data([0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00])
+
+        func mayChange(_ module: String, _ kind: ModuleKind) -> Bool {
+            kinds.contains(kind) && modules.contains { Glob.matches($0, module) }
+        }
+    }
+
+    /// By id.
+    let keys: [String: Key]
+
+    /// Reads the text of a trusted-keys file, in YAML or JSON:
+    ///
+    /// ```yaml
+    /// keys:
+    ///   - key: MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+    ///     name: releases          # for people, may be absent
+    ///     modules: ["crawler.*"]
+    ///     kinds: [plugin, config]
+    /// ```
+    ///
+    /// - Throws: `keys.unusable` for anything that is not like that, unknown words included: a word with a mistake in it must
+    ///   not widen what a key may do. Also for no keys.
+    package init(text: String) throws(ReloadError) {
+        let file: File
+        do {
+            file = try YAMLDecoder().decode(File.self, from: text)
+        } catch let error as DecodingError {
+            throw ReloadError(.keysUnusable, error.pathAndReason, underlying: error)
+        } catch {
+            throw ReloadError(.keysUnusable, "\(error)".excerpt, underlying: error)
+        }
+        guard !file.keys.isEmpty else { throw ReloadError(.keysUnusable, "it lists no key") }
+        var keys: [String: Key] = [:]
+        for entry in file.keys {
+            guard keys.updateValue(entry.key, forKey: entry.key.id) == nil else {
+                throw ReloadError(.keysUnusable, "the key \(entry.key.id) is there twice")
+            }
+        }
+        self.keys = keys
+    }
+
+    /// Who signed, if that is one of these keys and the signature is its own.
+    ///
+    /// - Throws: `message.unsigned`, `message.unknown_key`, `message.bad_signature`.
+    func signer(of envelope: Envelope, exchange: String) throws(ReloadError) -> Key {
+        guard let header = envelope.headers[RequestSignature.header] else {
+            throw ReloadError(
+                .messageUnsigned, "it has no \(RequestSignature.header), and only signed requests are taken")
+        }
+        guard case .string(let text) = header else {
+            throw ReloadError(.messageBadSignature, "\(RequestSignature.header) is no string")
+        }
+        let signature = try RequestSignature(header: text)
+        guard let key = keys[signature.keyID] else {
+            throw ReloadError(.messageUnknownKey, "the key \(signature.keyID) is not trusted here")
+        }
+        let bytes = try RequestSignature.signedBytes(envelope, exchange: exchange)
+        guard key.key.isValidSignature(signature.bytes, for: bytes) else {
+            throw ReloadError(
+                .messageBadSignature,
+                "the signature of key \(key.id) is not one for this message to exchange \(exchange)")
+        }
+        return key
+    }
+
+    private struct File: Decodable {
+        let keys: [Entry]
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.strictContainer(["keys"])
+            keys = try container.decode([Entry].self, forKey: Word("keys"))
+        }
+    }
+
+    private struct Entry: Decodable {
+        let key: Key
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.strictContainer(["key", "name", "modules", "kinds"])
+            let text = try container.decode(String.self, forKey: Word("key"))
+            guard let bytes = Data(base64Encoded: text), bytes.count == Key.prefix.count + 32,
+                bytes.starts(with: Key.prefix),
+                let key = try? Curve25519.Signing.PublicKey(rawRepresentation: bytes.suffix(32))
+            else {
+                throw DecodingError.dataCorruptedError(
+                    forKey: Word("key"), in: container,
+                    debugDescription: "not an Ed25519 public key in base64 (the middle line of its PEM)")
+            }
+            let kinds = try container.decode([ModuleKind].self, forKey: Word("kinds"))
+            self.key = Key(
+                id: RequestSignature.keyID(of: key.rawRepresentation),
+                name: try container.decodeIfPresent(String.self, forKey: Word("name")),
+                modules: try container.decode([String].self, forKey: Word("modules")), kinds: Set(kinds), key: key)
+        }
+    }
+}
+
+/// The trusted keys of a file, read again when the file has changed: a new key is good and an old one is not from the next
+/// request on, without a restart.
+package final class TrustedKeysFile: Sendable {
+    private struct State {
+        var reading: Result<TrustedKeys, ReloadError>
+        var stamp: Stamp
+    }
+
+    /// What changes when somebody writes a file or puts another one in its place.
+    private struct Stamp: Equatable {
+        var device, inode: UInt64
+        var size: Int
+        var seconds, nanoseconds: Int
+        var changedSeconds, changedNanoseconds: Int
+
+        /// nil when there is no such file.
+        init?(_ path: String) {
+            var file = stat()
+            guard unsafe stat(path, &file) == 0 else { return nil }
+            (device, inode, size) = (UInt64(file.st_dev), UInt64(file.st_ino), Int(file.st_size))
+            (seconds, nanoseconds) = (file.st_mtim.tv_sec, file.st_mtim.tv_nsec)
+            (changedSeconds, changedNanoseconds) = (file.st_ctim.tv_sec, file.st_ctim.tv_nsec)
+        }
+    }
+
+    private let path: String
+    private let state: Mutex<State?>
+
+    /// Reads the file.
+    ///
+    /// - Throws: `keys.unusable`, also for a file that others than its owner may write.
+    package init(path: String) throws(ReloadError) {
+        self.path = path
+        // The stamp first: what changes after it is seen the next time.
+        let stamp = Stamp(path)
+        let keys = try Self.read(path)
+        state = Mutex(stamp.map { State(reading: .success(keys), stamp: $0) })
+    }
+
+    /// The keys as they are in the file now.
+    ///
+    /// - Throws: `keys.unusable` when the file is not good any more: then nothing is taken.
+    func current() throws(ReloadError) -> TrustedKeys {
+        let stamp = Stamp(path)
+        let reading = state.withLock { state -> Result<TrustedKeys, ReloadError> in
+            if let state, state.stamp == stamp { return state.reading }
+            let reading = Result { () throws(ReloadError) in try Self.read(path) }
+            state = stamp.map { State(reading: reading, stamp: $0) }
+            return reading
+        }
+        return try reading.get()
+    }
+
+    private static func read(_ path: String) throws(ReloadError) -> TrustedKeys {
+        let text = try KeyFile.read(path, forbidden: 0o022, "others than its owner may write it: chmod go-w")
+        do throws(ReloadError) {
+            return try TrustedKeys(text: text)
+        } catch {
+            var error = error
+            error.message = "\(path): \(error.message)"
+            throw error
+        }
+    }
+}
+
+/// A key of a mapping, by its text.
+private struct Word: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ text: String) { stringValue = text }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+}
+
+extension Decoder {
+    /// A mapping that has no other keys than these.
+    fileprivate func strictContainer(_ known: Set<String>) throws -> KeyedDecodingContainer<Word> {
+        let container = try container(keyedBy: Word.self)
+        if let other = container.allKeys.first(where: { !known.contains($0.stringValue) }) {
+            throw DecodingError.dataCorruptedError(
+                forKey: other, in: container,
+                debugDescription: "unknown; known are \(known.sorted().joined(separator: ", "))")
+        }
+        return container
+    }
+}
