@@ -38,6 +38,22 @@ struct DestinationOption: ParsableArguments {
     var parsed: Destination? { destination.map(Destination.init) }
 }
 
+/// What a request is signed with.
+struct KeyOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Sign with the key in this file, which keygen has made; else the one that $RELOAD_SIGNING_KEY names.",
+            valueName: "file"))
+    var key: String?
+
+    /// - Throws: `keys.unusable`
+    func read() throws(ReloadError) -> SigningKey? {
+        let environment = ProcessInfo.processInfo.environment["RELOAD_SIGNING_KEY"].flatMap { $0.isEmpty ? nil : $0 }
+        guard let file = key ?? environment else { return nil }
+        return try SigningKey(file: file)
+    }
+}
+
 /// How long a request is waited for.
 struct WaitOption: ParsableArguments {
     @Option(

@@ -43,6 +43,7 @@ struct Publish: ParsableCommand {
     var expires: DurationArgument?
 
     @OptionGroup var wait: WaitOption
+    @OptionGroup var signing: KeyOption
     @OptionGroup var timeout: TimeoutOption
     @OptionGroup var broker: BrokerOptions
 
@@ -59,6 +60,7 @@ struct Publish: ParsableCommand {
     }
 
     func run() throws {
+        let key = try signing.read()
         var artifact = path.map(ArtifactSource.path) ?? .registeredFile
         var digest = sha256?.digest
         if let file {
@@ -83,7 +85,7 @@ struct Publish: ParsableCommand {
                     version: version, artifact: artifact, digest: digest)
             ])
         let link = try Link(broker, timeout: timeout.timeout.duration)
-        var run = RequestRun(request, on: link, wait: wait.wait)
+        var run = RequestRun(request, on: link, wait: wait.wait, key: key)
         try run.perform(json: broker.json)
     }
 }

@@ -15,12 +15,14 @@ struct Release: ParsableCommand {
 
     @OptionGroup var destination: DestinationOption
     @OptionGroup var wait: WaitOption
+    @OptionGroup var signing: KeyOption
     @OptionGroup var timeout: TimeoutOption
     @OptionGroup var broker: BrokerOptions
 
     func validate() throws { try checkModuleName(module) }
 
     func run() throws {
+        let key = try signing.read()
         let request = Request(
             operation: .release, origin: Link.origin, issuedAt: Date(), destination: destination.parsed,
             modules: [
@@ -28,7 +30,8 @@ struct Release: ParsableCommand {
                     name: module, kind: nil, revision: nil, version: nil, artifact: .registeredFile,
                     digest: digest?.digest)
             ])
-        var run = RequestRun(request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait)
+        var run = RequestRun(
+            request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait, key: key)
         try run.perform(json: broker.json)
     }
 }

@@ -15,6 +15,7 @@ struct Rollback: ParsableCommand {
 
     @OptionGroup var destination: DestinationOption
     @OptionGroup var wait: WaitOption
+    @OptionGroup var signing: KeyOption
     @OptionGroup var timeout: TimeoutOption
     @OptionGroup var broker: BrokerOptions
 
@@ -24,12 +25,14 @@ struct Rollback: ParsableCommand {
     }
 
     func run() throws {
+        let key = try signing.read()
         let request = Request(
             operation: .rollback, origin: Link.origin, issuedAt: Date(), destination: destination.parsed,
             modules: [
                 Request.Module(name: module, kind: nil, revision: to, version: nil, artifact: .registeredFile)
             ])
-        var run = RequestRun(request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait)
+        var run = RequestRun(
+            request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait, key: key)
         try run.perform(json: broker.json)
     }
 }

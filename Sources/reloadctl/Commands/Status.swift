@@ -18,18 +18,20 @@ struct Status: ParsableCommand {
     var fresh = false
 
     @OptionGroup var destination: DestinationOption
+    @OptionGroup var signing: KeyOption
     @OptionGroup var timeout: TimeoutOption
     @OptionGroup var broker: BrokerOptions
 
     func run() throws {
         let link = try Link(broker, timeout: timeout.timeout.duration)
         guard fresh else { return try show(read(link)) }
+        let key = try signing.read()
         let now = Date()
         let request = Request(
             operation: .inventory, origin: Link.origin, issuedAt: now,
             expiresAt: now.addingTimeInterval(Double(timeout.timeout.duration.wholeMilliseconds) / 1000),
             destination: destination.parsed, modules: [])
-        var run = RequestRun(request, on: link, wait: .all)
+        var run = RequestRun(request, on: link, wait: .all, key: key)
         try run.send(json: false)
         try show(run.view)
         for instance in run.answers.silent {

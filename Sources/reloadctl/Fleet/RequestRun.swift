@@ -20,6 +20,8 @@ struct RequestRun {
     var request: Request
     let link: Link
     let wait: WaitArgument
+    /// What it is signed with, if anything.
+    let key: SigningKey?
     /// What is said if the command hangs where nothing ends it; see ``Interruption/setLastWords(_:)``.
     var lastWords: (@Sendable (RequestRun) -> ExitStatus)?
 
@@ -33,10 +35,11 @@ struct RequestRun {
     /// The signal that ended the wait.
     private(set) var signal: Int32?
 
-    init(_ request: Request, on link: Link, wait: WaitArgument) {
+    init(_ request: Request, on link: Link, wait: WaitArgument, key: SigningKey?) {
         self.request = request
         self.link = link
         self.wait = wait
+        self.key = key
         answers = Answers(request: id, goal: .count(0))
     }
 
@@ -124,6 +127,7 @@ extension RequestRun {
         if let destination = request.destination {
             envelope.headers[Request.destinationHeader] = .string(destination.pattern)
         }
+        try key?.sign(&envelope, exchange: link.topology.controlExchange)
         return envelope
     }
 }
