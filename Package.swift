@@ -26,7 +26,11 @@ let package = Package(
             pkgConfig: "librabbitmq",
             providers: [.apt(["librabbitmq-dev"]), .yum(["librabbitmq-devel"])]
         ),
-        .target(name: "CReloadAMQP", dependencies: ["CRabbitMQ"]),
+        // OpenSSL is librabbitmq's own: its package brings the headers, and it is loaded with it in any case.
+        .target(
+            name: "CReloadAMQP", dependencies: ["CRabbitMQ"],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
+        ),
         .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
         .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),

@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 static struct timeval milliseconds(int32_t value) {
     if (value < 1) value = 1; /* librabbitmq takes zero for "no limit" in some places */
@@ -53,6 +55,7 @@ int creload_fail(creload_connection *connection, creload_origin origin, const ch
     connection->error.operation = operation;
     connection->error.library_code = 0;
     connection->error.reply_code = 0;
+    connection->error.problem = CRELOAD_PROBLEM_OTHER;
     return -1;
 }
 
@@ -111,15 +114,26 @@ static int answered(creload_connection *connection, const char *operation, amqp_
     return creload_fail_library(connection, operation, AMQP_STATUS_CONNECTION_CLOSED);
 }
 
-int creload_connect(creload_connection *connection, const char *host, int32_t port, int32_t timeout_ms,
-                    int32_t stuck_ms) {
-    amqp_socket_t *socket = amqp_tcp_socket_new(connection->state);
-    if (!socket) return creload_fail_library(connection, "connect", AMQP_STATUS_NO_MEMORY);
+int creload_connect(creload_connection *connection, const char *host, int32_t port, const creload_tls *tls,
+                    int32_t timeout_ms, int32_t stuck_ms) {
+    amqp_socket_t *socket = NULL;
+    if (tls) {
+        socket = creload_tls_socket(connection, host, tls);
+        if (!socket) return -1;
+    } else {
+        socket = amqp_tcp_socket_new(connection->state);
+        if (!socket) return creload_fail_library(connection, "connect", AMQP_STATUS_NO_MEMORY);
+    }
     struct timeval timeout = milliseconds(timeout_ms);
     int status = amqp_socket_open_noblock(socket, host, port, &timeout);
-    if (status != AMQP_STATUS_OK) return creload_fail_library(connection, "connect", status);
+    if (status != AMQP_STATUS_OK) {
+        if (tls && creload_explain_tls(connection, "connect", status)) return -1;
+        return creload_fail_library(connection, "connect", status);
+    }
 
     int fd = amqp_get_sockfd(connection->state);
+    connection->peer_size = sizeof connection->peer;
+    if (getpeername(fd, (struct sockaddr *)&connection->peer, &connection->peer_size)) connection->peer_size = 0;
     int off = 0;
     unsigned int stuck = stuck_ms > 0 ? (unsigned int)stuck_ms : 0;
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &off, sizeof off);
@@ -136,6 +150,24 @@ static amqp_table_entry_t string_entry(const char *name, const char *value) {
 static amqp_table_entry_t true_entry(const char *name) {
     return (amqp_table_entry_t){.key = amqp_cstring_bytes(name),
                                 .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = 1}};
+}
+
+/* Whether the peer answers AMQP's first bytes with a TLS alert. librabbitmq takes that for the begin of a frame and
+   reports the connection that is then reset, so it is asked once more, for a second at most. */
+static bool speaks_tls(const creload_connection *connection) {
+    static const uint8_t greeting[] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
+    if (connection->peer_size == 0) return false;
+    int fd = socket(connection->peer.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return false;
+    struct pollfd ready = {.fd = fd, .events = POLLOUT};
+    uint8_t first = 0;
+    connect(fd, (const struct sockaddr *)&connection->peer, connection->peer_size);
+    if (poll(&ready, 1, 500) == 1 && send(fd, greeting, sizeof greeting, MSG_NOSIGNAL) == sizeof greeting) {
+        ready.events = POLLIN;
+        if (poll(&ready, 1, 500) == 1 && recv(fd, &first, 1, 0) != 1) first = 0;
+    }
+    close(fd);
+    return first == 21; /* ContentType.alert, RFC 8446 5.1 */
 }
 
 int creload_login(creload_connection *connection, const char *virtual_host, const char *user, const char *password,
@@ -159,10 +191,28 @@ int creload_login(creload_connection *connection, const char *virtual_host, cons
     struct timeval rpc = milliseconds(rpc_timeout_ms);
     amqp_set_handshake_timeout(connection->state, &handshake);
     amqp_set_rpc_timeout(connection->state, &rpc);
-    amqp_rpc_reply_t reply =
-        amqp_login_with_properties(connection->state, virtual_host, AMQP_DEFAULT_MAX_CHANNELS, AMQP_DEFAULT_FRAME_SIZE,
-                                   heartbeat_seconds, &table, AMQP_SASL_METHOD_PLAIN, user, password);
-    if (answered(connection, "connection.open", reply)) return -1;
+    const char *operation = "connection.open";
+    amqp_rpc_reply_t reply;
+    if (password) {
+        reply = amqp_login_with_properties(connection->state, virtual_host, AMQP_DEFAULT_MAX_CHANNELS,
+                                           AMQP_DEFAULT_FRAME_SIZE, heartbeat_seconds, &table, AMQP_SASL_METHOD_PLAIN,
+                                           user, password);
+    } else {
+        /* The broker takes the name from the certificate; librabbitmq takes an empty one for a lack of memory. */
+        reply = amqp_login_with_properties(connection->state, virtual_host, AMQP_DEFAULT_MAX_CHANNELS,
+                                           AMQP_DEFAULT_FRAME_SIZE, heartbeat_seconds, &table,
+                                           AMQP_SASL_METHOD_EXTERNAL, *user ? user : "-");
+    }
+    if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) {
+        int status = reply.library_error;
+        if (connection->handshake.is_tls) {
+            if (creload_explain_tls(connection, operation, status)) return -1;
+        } else if (status != AMQP_STATUS_TIMEOUT && status != AMQP_STATUS_HEARTBEAT_TIMEOUT && speaks_tls(connection)) {
+            connection->alive = false;
+            return creload_fail_tls(connection, operation, CRELOAD_PROBLEM_IS_TLS, "the port speaks TLS: use amqps://");
+        }
+    }
+    if (answered(connection, operation, reply)) return -1;
     connection->alive = true;
     return creload_open_channel(connection);
 }

@@ -6,9 +6,22 @@
 
 #include "../CRabbitMQ/shim.h"
 
+#include <sys/socket.h>
+
 #define MAX_ENTRIES 64
 
 typedef enum assembly { EXPECT_METHOD, EXPECT_HEADER, EXPECT_BODY } assembly;
+
+/* What OpenSSL told on the way to a TLS connection; librabbitmq reduces it to four numbers. */
+typedef struct creload_handshake {
+    bool is_tls;
+    bool has_certificate;      /* of the client */
+    bool is_certificate_asked; /* for, and there was none */
+    int alert;                 /* the last fatal one of the broker, else -1 */
+    long verified;             /* X509_V_OK, or the first thing that is wrong with the broker's certificate */
+    char server_name[256];     /* what the broker's certificate has to be for */
+    bool is_address;           /* that is an IP address */
+} creload_handshake;
 
 struct creload_connection {
     amqp_connection_state_t state;
@@ -20,6 +33,10 @@ struct creload_connection {
 
     creload_error error;
     char text[512];
+
+    struct sockaddr_storage peer; /* whom creload_connect() reached */
+    socklen_t peer_size;
+    creload_handshake handshake;
 
     /* What creload_add_... and creload_set_... collected; its strings live in `outgoing`. */
     amqp_pool_t outgoing;
@@ -45,6 +62,13 @@ struct creload_connection {
 /* Each records the failure and returns -1. */
 int creload_fail_library(creload_connection *connection, const char *operation, int status);
 int creload_fail(creload_connection *connection, creload_origin origin, const char *operation, const char *text);
+/* The same for a text as printf() makes it. */
+int creload_fail_tls(creload_connection *connection, const char *operation, creload_problem problem,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Says why there is no TLS connection, as far as OpenSSL told; 0 when it told nothing. */
+int creload_explain_tls(creload_connection *connection, const char *operation, int status);
+/* An unconnected socket that will speak TLS; NULL is a failure that was recorded. */
+amqp_socket_t *creload_tls_socket(creload_connection *connection, const char *host, const creload_tls *tls);
 /* Answers and records connection.close or channel.close. */
 int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
 /* 0 when the connection and its channel can be used. */

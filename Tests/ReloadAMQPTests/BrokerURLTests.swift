@@ -26,7 +26,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "localhost", "http://h", "amqp:h", "amqps://h", "amqp://h:0", "amqp://h:65536", "amqp://h:+1", "amqp://h:x",
+        "", "localhost", "http://h", "amqp:h", "amqpss://h", "amqp://h:0", "amqp://h:65536", "amqp://h:+1",
+        "amqp://h:x",
         "amqp://h/a/b", "amqp://h/%", "amqp://h/%4", "amqp://h/%zz", "amqp://h/%ff", "amqp://h?heartbeat=1",
         "amqp://h#x", "amqp://[::1", "amqp://[::1]x", "amqp://:p@h", "amqp://u:%@h", "amqp://u:a%00b@h",
     ])
@@ -34,9 +35,49 @@ import Testing
         #expect { try BrokerURL(text) } throws: { ($0 as? BrokerError)?.code == .badURL }
     }
 
-    @Test func saysThatTLSIsMissing() throws {
-        let error = #expect(throws: BrokerError.self) { try BrokerURL("amqps://h") }
-        #expect(try #require(error).message.contains("amqps"))
+    @Test func parsesTLS() throws {
+        let url = try BrokerURL("amqps://h")
+        #expect(url.port == 5671)
+        #expect(url.tls == BrokerURL.TLS())
+        #expect(try #require(url.tls).isVerified)
+        #expect(try BrokerURL("amqp://h").tls == nil)
+
+        let full = try BrokerURL(
+            "amqps://u@h:1/v?cacertfile=/a%20b&certfile=/c@d&keyfile=/k&verify=verify_none"
+                + "&server_name_indication=n&auth_mechanism=external")
+        var tls = BrokerURL.TLS()
+        tls.caFile = "/a b"
+        tls.certificateFile = "/c@d"
+        tls.keyFile = "/k"
+        tls.serverName = "n"
+        tls.isVerified = false
+        #expect(full.tls == tls)
+        #expect(full.isExternal)
+        #expect(full.user == "u" && full.knownUser == "u")
+        #expect(full.description == "amqps://u@h:1/v")
+        let nameless = try BrokerURL("amqps://h?certfile=/c&auth_mechanism=external")
+        #expect(nameless.knownUser == nil)
+        #expect(nameless.description == "amqps://h:5671/%2F")
+    }
+
+    @Test(arguments: [
+        "cacertfile", "cacertfile=", "verify=no", "auth_mechanism=anonymous", "keyfile=/k", "auth_mechanism=external",
+        "certfile=/c&certfile=/d", "certfile=%", "certfile=a%00", "heartbeat=1", "cacertFile=/a",
+    ])
+    func refusesAQuery(_ query: String) {
+        #expect { try BrokerURL("amqps://h/?" + query) } throws: { error in
+            guard let error = error as? BrokerError, error.code == .badURL else { return false }
+            return query.hasPrefix("heartbeat") == error.message.contains("heartbeat is not supported")
+        }
+    }
+
+    /// A `?` in a password ends it: what follows looks like a query.
+    @Test(arguments: [
+        "amqps://u:se?cret@h/", "amqps://u:1?secret=cret@h/", "amqps://u?secret@h", "amqp://u:1?secret@h",
+    ])
+    func aMisplacedMarkDoesNotShowThePassword(_ text: String) throws {
+        let error = #expect(throws: BrokerError.self) { try BrokerURL(text) }
+        #expect(try !#require(error).description.contains("cret"))
     }
 
     @Test func noDescriptionShowsThePassword() throws {

@@ -34,13 +34,30 @@ typedef enum CRELOAD_ENUM creload_origin {
     CRELOAD_ORIGIN_CHANNEL = 3,    /* the broker closed the channel, which was answered; or it is closed already */
     CRELOAD_ORIGIN_PROTOCOL = 4,   /* the broker sent frames in an order that AMQP does not allow */
     CRELOAD_ORIGIN_SHIM = 5,       /* a message or argument that cannot be sent; nothing was */
+    CRELOAD_ORIGIN_TLS = 6,        /* TLS or one of its files; `problem` says what */
 } creload_origin;
+
+/* What is wrong with a TLS connection, or for the want of one. */
+typedef enum CRELOAD_ENUM creload_problem {
+    CRELOAD_PROBLEM_OTHER = 0,                 /* the text says what */
+    CRELOAD_PROBLEM_FILE = 1,                  /* a CA, certificate or key file is missing, unreadable or no PEM */
+    CRELOAD_PROBLEM_KEY = 2,                   /* the key does not belong to the certificate */
+    CRELOAD_PROBLEM_AUTHORITY = 3,             /* no CA that is trusted here vouches for the broker */
+    CRELOAD_PROBLEM_EXPIRED = 4,               /* the broker's certificate, or its CA's, is not valid now */
+    CRELOAD_PROBLEM_HOST_NAME = 5,             /* the broker's certificate is for another name */
+    CRELOAD_PROBLEM_NOT_TLS = 6,               /* the port answers, but not with TLS */
+    CRELOAD_PROBLEM_IS_TLS = 7,                /* the port speaks TLS, and the client did not */
+    CRELOAD_PROBLEM_VERSION = 8,               /* no TLS version that both take */
+    CRELOAD_PROBLEM_NO_CERTIFICATE = 9,        /* the broker wants a client certificate */
+    CRELOAD_PROBLEM_CERTIFICATE_REFUSED = 10,  /* the broker does not take the client's certificate */
+} creload_problem;
 
 /* Everything that is known about the last failure. */
 typedef struct creload_error {
     creload_origin origin;
     int32_t library_code;  /* amqp_status_enum, 0 when the library did not fail */
     uint16_t reply_code;   /* AMQP reply code of the broker's close, else 0 */
+    creload_problem problem; /* of CRELOAD_ORIGIN_TLS */
     const char *operation; /* the AMQP method or step that failed, such as "queue.declare" */
     const char *text;      /* the broker's reply text, or the library's or the shim's sentence */
 } creload_error;
@@ -113,16 +130,25 @@ creload_connection *CRELOAD_NULLABLE creload_new(uint64_t body_limit);
 /* Closes the socket, without a word to the broker, and frees everything. */
 void creload_free(creload_connection *connection);
 
-/* Resolves `host` and connects within `timeout_ms` (the look-up itself has the resolver's own limits).
-   `stuck_ms` becomes TCP_USER_TIMEOUT: librabbitmq's write path can otherwise wait for ever on a broker that no longer
-   reads. Keepalive is off, because heartbeats do its work. */
-int creload_connect(creload_connection *connection, const char *host, int32_t port, int32_t timeout_ms,
-                    int32_t stuck_ms);
-/* Logs in with PLAIN and opens a channel. The capabilities that amqp_login() never announces are announced here; without
-   them a broker drops a consumer silently. `rpc_timeout_ms` bounds every later call that waits for an answer. */
-int creload_login(creload_connection *connection, const char *virtual_host, const char *user, const char *password,
-                  const char *connection_name, int32_t heartbeat_seconds, int32_t handshake_timeout_ms,
-                  int32_t rpc_timeout_ms);
+/* How to speak TLS 1.2 or newer. */
+typedef struct creload_tls {
+    const char *CRELOAD_NULLABLE ca_file;          /* PEM; NULL for the system's */
+    const char *CRELOAD_NULLABLE certificate_file; /* PEM with its chain, of the client */
+    const char *CRELOAD_NULLABLE key_file;         /* PEM; NULL when it is in `certificate_file` */
+    const char *CRELOAD_NULLABLE server_name;      /* what the broker's certificate is for; NULL for the host */
+    bool is_unverified;                            /* any certificate will do */
+} creload_tls;
+
+/* Resolves `host` and connects within `timeout_ms` (the look-up itself has the resolver's own limits), with TLS unless
+   `tls` is NULL. `stuck_ms` becomes TCP_USER_TIMEOUT: librabbitmq's write path can otherwise wait for ever on a broker
+   that no longer reads. Keepalive is off, because heartbeats do its work. */
+int creload_connect(creload_connection *connection, const char *host, int32_t port,
+                    const creload_tls *CRELOAD_NULLABLE tls, int32_t timeout_ms, int32_t stuck_ms);
+/* Logs in with PLAIN, or without a `password` with EXTERNAL, and opens a channel. The capabilities that amqp_login()
+   never announces are announced here; without them a broker drops a consumer silently. `rpc_timeout_ms` bounds every later call that waits for an answer. */
+int creload_login(creload_connection *connection, const char *virtual_host, const char *user,
+                  const char *CRELOAD_NULLABLE password, const char *connection_name, int32_t heartbeat_seconds,
+                  int32_t handshake_timeout_ms, int32_t rpc_timeout_ms);
 /* Opens a new channel in place of one that the broker closed. */
 int creload_open_channel(creload_connection *connection);
 /* Says connection.close and waits at most `timeout_ms` for the answer. */

@@ -13,6 +13,8 @@ public struct BrokerError: Error, Sendable {
 
         /// The URL cannot be used.
         public static let badURL = Code("broker.bad_url")
+        /// The file of `passfile:` is missing, cannot be read, or can be read by others.
+        public static let badPassfile = Code("broker.bad_passfile")
         /// No TCP connection: the name does not resolve, or nobody listens.
         public static let unreachable = Code("broker.unreachable")
         /// The broker refused the login, or the permission for an exchange or queue (AMQP 403, 530).
@@ -37,6 +39,30 @@ public struct BrokerError: Error, Sendable {
         public static let outboxFull = Code("broker.outbox_full")
         /// Stopped before the broker had confirmed.
         public static let stopped = Code("broker.stopped")
+        /// A CA, certificate or key file is missing, unreadable or no PEM, or the key needs a passphrase.
+        public static let tlsFile = Code("broker.tls_file")
+        /// The client's key does not belong to its certificate.
+        public static let tlsKeyMismatch = Code("broker.tls_key_mismatch")
+        /// No CA that is trusted here vouches for the broker.
+        public static let tlsUnknownCA = Code("broker.tls_unknown_ca")
+        /// The broker's certificate, or its CA's, has expired or is not valid yet.
+        public static let tlsExpired = Code("broker.tls_expired")
+        /// The broker's certificate is for another name or address.
+        public static let tlsHostName = Code("broker.tls_host_name")
+        /// TLS was spoken to a port that does not speak it.
+        public static let tlsNotSpoken = Code("broker.tls_not_spoken")
+        /// TLS was not spoken to a port that speaks nothing else.
+        public static let tlsNeeded = Code("broker.tls_needed")
+        /// The broker takes no TLS version from 1.2 on.
+        public static let tlsVersion = Code("broker.tls_version")
+        /// The broker wants a client certificate.
+        public static let tlsCertificateRequired = Code("broker.tls_certificate_required")
+        /// The broker does not take the client's certificate.
+        public static let tlsCertificateRefused = Code("broker.tls_certificate_refused")
+        /// Another failure of TLS.
+        public static let tlsFailed = Code("broker.tls_failed")
+        /// The broker does not let this certificate log in (SASL EXTERNAL), or offers no such login.
+        public static let externalRefused = Code("broker.external_refused")
         /// A resource of this process ran out.
         public static let resources = Code("broker.resources")
     }
@@ -102,6 +128,25 @@ extension BrokerError {
             self.init(.protocolViolation, text, operation: operation, file: file, line: line)
         case .CRELOAD_ORIGIN_SHIM:
             self.init(.badMessage, text, operation: operation, file: file, line: line)
+        case .CRELOAD_ORIGIN_TLS:
+            self.init(Self.code(unsafe error.problem), text, operation: operation, file: file, line: line)
+            if library != 0 { libraryCode = library }
+        }
+    }
+
+    private static func code(_ problem: creload_problem) -> Code {
+        switch problem {
+        case .CRELOAD_PROBLEM_FILE: .tlsFile
+        case .CRELOAD_PROBLEM_KEY: .tlsKeyMismatch
+        case .CRELOAD_PROBLEM_AUTHORITY: .tlsUnknownCA
+        case .CRELOAD_PROBLEM_EXPIRED: .tlsExpired
+        case .CRELOAD_PROBLEM_HOST_NAME: .tlsHostName
+        case .CRELOAD_PROBLEM_NOT_TLS: .tlsNotSpoken
+        case .CRELOAD_PROBLEM_IS_TLS: .tlsNeeded
+        case .CRELOAD_PROBLEM_VERSION: .tlsVersion
+        case .CRELOAD_PROBLEM_NO_CERTIFICATE: .tlsCertificateRequired
+        case .CRELOAD_PROBLEM_CERTIFICATE_REFUSED: .tlsCertificateRefused
+        case .CRELOAD_PROBLEM_OTHER: .tlsFailed
         }
     }
 

@@ -1,37 +1,61 @@
-/// Where a broker is and who logs in: `amqp://user:password@host:port/vhost`.
+/// Where a broker is and who logs in: `amqp://user:password@host:port/vhost`, with TLS `amqps://`.
 ///
-/// What is absent is `guest`, `guest`, `localhost`, 5672 and the virtual host `/`. Parts are percent-decoded; an IPv6
-/// address stands in brackets. A path of only `/` means the virtual host `/` as well.
+/// What is absent is `guest`, `guest`, `localhost`, 5672 (with TLS 5671) and the virtual host `/`. Parts are percent-decoded; an
+/// IPv6 address stands in brackets. A path of only `/` means the virtual host `/` as well.
+///
+/// An `amqps` URL takes RabbitMQ's query parameters `cacertfile`, `certfile`, `keyfile`, `verify` (`verify_peer`, the default,
+/// or `verify_none`), `server_name_indication` and `auth_mechanism` (`plain`, the default, or `external`).
 public struct BrokerURL: Sendable, Hashable {
+    /// How to speak TLS, always 1.2 or newer.
+    public struct TLS: Sendable, Hashable {
+        /// CA certificates in PEM form; nil for those of the system (`$SSL_CERT_FILE`, else the distribution's).
+        public var caFile: String?
+        /// The client's certificate in PEM form, followed by its chain.
+        public var certificateFile: String?
+        /// The client's key in PEM form, without a passphrase; nil when it is in ``certificateFile``.
+        public var keyFile: String?
+        /// Name that the broker's certificate has to be for; nil for the host.
+        public var serverName: String?
+        /// Whether the broker's certificate is checked. Without that anybody on the way can be the broker.
+        public var isVerified = true
+
+        /// The system's CAs, and no certificate of its own.
+        public init() {}
+    }
+
     /// Name or address of the broker, without brackets.
     public var host: String
     /// TCP port.
     public var port: Int
-    /// User name for PLAIN.
+    /// User name for PLAIN; for EXTERNAL empty unless the URL names it.
     public var user: String
     /// Password for PLAIN; no description of this package shows it.
     public var password: String
     /// Virtual host.
     public var virtualHost: String
+    /// nil for `amqp://`.
+    public var tls: TLS?
+    /// Whether the client certificate says who logs in (SASL EXTERNAL).
+    public var isExternal = false
 
     /// Parses a URL.
     ///
     /// - Throws: ``BrokerError`` with ``BrokerError/Code/badURL``. The message names the faulty part, never its text, since
     ///   a misplaced `@` can put the password anywhere.
     public init(_ text: String) throws(BrokerError) {
-        func refuse(_ message: String) -> BrokerError { BrokerError(.badURL, message, operation: "parse") }
-
         let scheme = text.prefix { $0 != ":" }
         let afterScheme = text[scheme.endIndex...]
-        if scheme.lowercased() == "amqps" {
-            throw refuse("amqps:// (TLS) is not supported yet; use amqp://")
+        guard ["amqp", "amqps"].contains(scheme.lowercased()), afterScheme.hasPrefix("://") else {
+            throw refuse("a broker URL begins with amqp:// or amqps://")
         }
-        guard scheme.lowercased() == "amqp", afterScheme.hasPrefix("://") else {
-            throw refuse("a broker URL begins with amqp://")
-        }
-        let rest = afterScheme.dropFirst(3)
-        guard !rest.contains("?"), !rest.contains("#") else {
-            throw refuse("a broker URL has no query and no fragment; write ? as %3F and # as %23")
+        let isTLS = scheme.lowercased() == "amqps"
+        var rest = afterScheme.dropFirst(3)
+        guard !rest.contains("#") else { throw refuse("a broker URL has no fragment; write # as %23") }
+        var query: Substring?
+        if let mark = rest.firstIndex(of: "?") {
+            guard isTLS else { throw refuse("only amqps:// takes a query; write ? as %3F") }
+            query = rest[rest.index(after: mark)...]
+            rest = rest[..<mark]
         }
         let authorityEnd = rest.firstIndex(of: "/") ?? rest.endIndex
         let authority = rest[..<authorityEnd]
@@ -43,6 +67,7 @@ public struct BrokerURL: Sendable, Hashable {
         var address = authority
         user = "guest"
         password = "guest"
+        let hasLogin = authority.contains("@")
         if let at = authority.lastIndex(of: "@") {
             address = authority[authority.index(after: at)...]
             let login = authority[..<at]
@@ -75,7 +100,7 @@ public struct BrokerURL: Sendable, Hashable {
             portText = colon == address.endIndex ? nil : address[address.index(after: colon)...]
         }
         if host.isEmpty { host = "localhost" }
-        port = 5672
+        port = isTLS ? 5671 : 5672
         if let portText, !portText.isEmpty {
             guard portText.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let number = UInt16(portText), number > 0
             else {
@@ -85,17 +110,77 @@ public struct BrokerURL: Sendable, Hashable {
         }
         guard let name = path.percentDecoded else { throw refuse("the virtual host is badly percent-encoded") }
         virtualHost = name.isEmpty ? "/" : name
+        if isTLS { tls = TLS() }
+        if let query { try take(query) }
+        if isExternal, !hasLogin { user = "" }
         for part in [host, user, password, virtualHost] where part.utf8.contains(0) {
             throw refuse("a part holds a NUL character")
         }
     }
+
+    /// Reads the query of an `amqps` URL.
+    private mutating func take(_ query: Substring) throws(BrokerError) {
+        var tls = TLS()
+        var seen: Set<String> = []
+        for parameter in query.split(separator: "&") {
+            let name = String(parameter.prefix { $0 != "=" })
+            // An unknown name is not shown: after a misplaced ? it is a part of the password.
+            guard Self.parameters.contains(name) else {
+                throw refuse(
+                    Self.foreignParameters.contains(name)
+                        ? "the query parameter \(name) is not supported"
+                        : "an unknown query parameter; known are \(Self.parameters.joined(separator: ", "))")
+            }
+            guard seen.insert(name).inserted else { throw refuse("the query parameter \(name) comes twice") }
+            guard let value = parameter.dropFirst(name.count + 1).percentDecoded, !value.isEmpty,
+                !value.utf8.contains(0)
+            else { throw refuse("the query parameter \(name) is empty or badly percent-encoded") }
+            switch (name, value) {
+            case ("cacertfile", _): tls.caFile = value
+            case ("certfile", _): tls.certificateFile = value
+            case ("keyfile", _): tls.keyFile = value
+            case ("server_name_indication", _): tls.serverName = value
+            case ("verify", "verify_peer"), ("auth_mechanism", "plain"): break
+            case ("verify", "verify_none"): tls.isVerified = false
+            case ("auth_mechanism", "external"): isExternal = true
+            case ("verify", _): throw refuse("verify is neither verify_peer nor verify_none")
+            default: throw refuse("auth_mechanism is neither plain nor external")
+            }
+        }
+        guard tls.certificateFile != nil || tls.keyFile == nil else {
+            throw refuse("keyfile is there without certfile")
+        }
+        guard tls.certificateFile != nil || !isExternal else {
+            throw refuse("auth_mechanism=external needs a certificate: certfile and keyfile")
+        }
+        self.tls = tls
+    }
+
+    private static let parameters = [
+        "cacertfile", "certfile", "keyfile", "verify", "server_name_indication", "auth_mechanism",
+    ]
+    /// Other clients' (https://www.rabbitmq.com/docs/uri-query-parameters).
+    private static let foreignParameters = [
+        "depth", "fail_if_no_peer_cert", "password", "heartbeat", "connection_timeout", "channel_max",
+    ]
+}
+
+private func refuse(_ message: String) -> BrokerError { BrokerError(.badURL, message, operation: "parse") }
+
+extension BrokerURL {
+    /// The user as far as this side knows, for `user_id`.
+    package var knownUser: String? { user.isEmpty ? nil : user }
+
+    /// nil with EXTERNAL.
+    var passwordToSend: String? { isExternal ? nil : password }
 }
 
 extension BrokerURL: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
-    /// The URL without the password.
+    /// The URL without the password and the query.
     public var description: String {
         let address = host.contains(":") ? "[\(host)]" : host
-        return "amqp://\(user.percentEncoded)@\(address):\(port)/\(virtualHost.percentEncoded)"
+        let login = user.isEmpty ? "" : user.percentEncoded + "@"
+        return "\(tls == nil ? "amqp" : "amqps")://\(login)\(address):\(port)/\(virtualHost.percentEncoded)"
     }
 
     /// The URL without the password.

@@ -39,24 +39,31 @@ package import ReloadCore
         let timeout = settings.connectTimeout.milliseconds
         let stuck =
             settings.heartbeat > 0 ? Int32(clamping: settings.heartbeat) &* 1000 : settings.rpcTimeout.milliseconds
+        let url = settings.url
         do throws(BrokerError) {
-            try connection.check(
-                unsafe creload_connect(raw, settings.url.host, Int32(settings.url.port), timeout, stuck))
+            let result = unsafe url.tls.withCValue { tls in
+                unsafe creload_connect(raw, url.host, Int32(url.port), tls, timeout, stuck)
+            }
+            try connection.check(result)
         } catch {
             var error = error
-            error.message = "cannot connect to \(settings.url): \(error.message)"
+            error.message = "cannot connect to \(url): \(error.message)"
             throw error
         }
         interrupter?.watch(unsafe creload_socket(raw))
         do throws(BrokerError) {
-            try connection.check(
+            let result = unsafe url.passwordToSend.withCString { password in
                 unsafe creload_login(
-                    raw, settings.url.virtualHost, settings.url.user, settings.url.password, settings.name,
+                    raw, url.virtualHost, url.user, password, settings.name,
                     Int32(clamping: min(settings.heartbeat, Int(UInt16.max))), timeout, settings.rpcTimeout.milliseconds
-                ))
+                )
+            }
+            try connection.check(result)
         } catch {
             var error = error
-            error.message = "cannot log in to \(settings.url): \(error.message)"
+            // 403, or librabbitmq's word for a broker that does not offer it.
+            if url.isExternal, error.replyCode == 403 || error.libraryCode == -0x0013 { error.code = .externalRefused }
+            error.message = "cannot log in to \(url): \(error.message)"
             throw error
         }
         return connection
@@ -81,6 +88,33 @@ package import ReloadCore
     /// connection goes out of scope.
     package mutating func close(timeoutMilliseconds: Int = 1000) {
         _ = unsafe creload_close(raw, Int32(clamping: timeoutMilliseconds))
+    }
+}
+
+extension BrokerURL.TLS? {
+    /// What ``creload_connect`` takes, for the time of the call.
+    fileprivate func withCValue<Result>(_ body: (UnsafePointer<creload_tls>?) -> Result) -> Result {
+        guard let self else { return body(nil) }
+        return unsafe self.caFile.withCString { ca in
+            unsafe self.certificateFile.withCString { certificate in
+                unsafe self.keyFile.withCString { key in
+                    unsafe self.serverName.withCString { name in
+                        var value = unsafe creload_tls(
+                            ca_file: ca, certificate_file: certificate, key_file: key, server_name: name,
+                            is_unverified: !self.isVerified)
+                        return unsafe body(&value)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension String? {
+    /// NULL for what is absent.
+    fileprivate func withCString<Result>(_ body: (UnsafePointer<CChar>?) -> Result) -> Result {
+        guard let self else { return body(nil) }
+        return unsafe self.withCString(body)
     }
 }
 

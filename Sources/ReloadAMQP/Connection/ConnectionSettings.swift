@@ -6,7 +6,7 @@ public struct ConnectionSettings: Sendable {
     public var name: String
     /// Seconds between heartbeats as this side proposes it; a broker that is silent for twice as long is given up.
     public var heartbeat: Int
-    /// Limit for the TCP connection, and again for the login.
+    /// Limit for the TCP connection with its TLS handshake, and again for the login.
     public var connectTimeout: Duration
     /// Limit for each request that waits for an answer.
     public var rpcTimeout: Duration

@@ -105,7 +105,7 @@ final class ConnectionThread: Sendable {
     ///
     /// A login or a request that hangs is cut short. It returns after `flush` and 3 s at the latest.
     ///
-    /// - Returns: `false` if the thread still hangs in name resolution, in a TCP connect that nobody answers (at most
+    /// - Returns: `false` if the thread still hangs in name resolution, in a connect that nobody answers, TLS included (at most
     ///   ``ConnectionSettings/connectTimeout``) or in a callback; it ends by itself after that.
     @discardableResult
     func stop(flush: Duration) -> Bool {
@@ -155,6 +155,11 @@ final class ConnectionThread: Sendable {
                 hasBeenConnected = true
                 problem = nil
                 logger.notice("connected to the broker", metadata: ["broker": "\(settings.url)"])
+                if settings.url.tls?.isVerified == false {
+                    logger.warning(
+                        "the broker's certificate is not checked (verify_none)", metadata: ["broker": "\(settings.url)"]
+                    )
+                }
                 if enter(.connected, user) { try serve(&connection, &user) }
                 connection.close()
             } catch {

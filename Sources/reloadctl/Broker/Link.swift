@@ -16,6 +16,9 @@ struct Link {
 
     init(_ options: BrokerOptions, timeout: Duration?) throws {
         url = try options.url()
+        if url.tls?.isVerified == false {
+            StandardError.line("reloadctl: warning: the broker's certificate is not checked (verify_none)")
+        }
         interruption = try Interruption(timeout: timeout)
     }
 

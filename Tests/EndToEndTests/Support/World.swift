@@ -28,7 +28,9 @@ struct Broker: Sendable {
     /// The broker that the suite's trait started.
     @TaskLocal static var shared: Broker?
 
-    static func start(_ options: String...) async throws -> Broker {
+    static func start(_ options: String...) async throws -> Broker { try await start(options) }
+
+    static func start(_ options: [String]) async throws -> Broker {
         let base = ProcessInfo.processInfo.environment["RELOAD_TEST_DIR"] ?? "/tmp"
         let directory = "\(base)/broker-\(UUID().uuidString.prefix(8))"
         let outcome = try await run(["start"] + options, in: directory)
@@ -40,7 +42,10 @@ struct Broker: Sendable {
 
     /// Runs one of the script's commands.
     @discardableResult
-    func run(_ arguments: String...) async throws -> Outcome {
+    func run(_ arguments: String...) async throws -> Outcome { try await run(arguments) }
+
+    @discardableResult
+    func run(_ arguments: [String]) async throws -> Outcome {
         let outcome = try await Self.run(arguments, in: directory)
         guard outcome.status == 0 else { throw TestFailure("broker \(arguments): \(outcome.errors)") }
         return outcome
