@@ -1,5 +1,6 @@
 // `snapshot` for bodies that suspend and for those that do not.
 // swift-format-ignore-file: AmbiguousTrailingClosureOverload
+
 internal import Foundation
 public import Logging
 internal import ReloadAMQP
@@ -53,9 +54,10 @@ public final class ReloadAgent: Service {
 
     /// Makes an agent. Nothing is connected before ``start()``.
     ///
-    /// - Throws: ``BrokerError`` for a URL that cannot be read, ``ReloadError`` with `state.locked` when another live
-    ///   instance has the state directory, and with `keys.unusable` when the trusted keys cannot be read or are none: what
-    ///   should be checked is never taken unchecked. A state directory that cannot be written is an error in the log.
+    /// - Throws: ``BrokerError`` for a URL or a `passfile:` that cannot be read, ``ReloadError`` with `state.locked` when
+    ///   another live instance has the state directory, and with `keys.unusable` when the trusted keys cannot be read or are
+    ///   none: what should be checked is never taken unchecked. A state directory that cannot be written is an error in the
+    ///   log.
     public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
         self.settings = settings
         self.logger = logger
@@ -63,8 +65,9 @@ public final class ReloadAgent: Service {
             controlExchange: settings.controlExchange, statusExchange: settings.statusExchange,
             deadExchange: settings.deadExchange)
         if settings.delivery != .stream { topology.streams = .optional }
+        let url = try BrokerURL(source: settings.broker)
         var connection = ConnectionSettings(
-            url: try BrokerURL(settings.broker), name: "\(settings.service):\(settings.instanceName)")
+            url: url, name: "\(settings.service):\(settings.instanceName)")
         connection.heartbeat = settings.heartbeat
         connection.bodyLimit = settings.bodyLimit
         // What is published is confirmed; so it need not say as often that it is there.

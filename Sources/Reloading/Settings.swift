@@ -1,4 +1,5 @@
 internal import Foundation
+internal import ReloadAMQP
 
 extension ReloadAgent {
     /// How an agent behaves. Every value has a default but the service's name.
@@ -18,8 +19,13 @@ extension ReloadAgent {
         public var service: String
         /// Name of this instance; nil means `<host>/<process id>`.
         public var instance: String?
-        /// `amqp://user:password@host:port/vhost`. Default: `$AMQP_URL`, else the guest of a broker on this machine.
-        public var broker: String
+        /// `amqp://user:password@host:port/vhost`, with TLS `amqps://` (see ``BrokerURL``), or `passfile:PATH`, a file of mode 0600
+        /// whose only line is such a URL. Default: `$AMQP_URL`, else the guest of a broker on this machine.
+        public var broker: String {
+            get { source.text }
+            set { source.text = newValue }
+        }
+        private var source: BrokerSource
         /// How requests reach the agent.
         public var delivery = Delivery.stream
         /// How long the broker keeps the queue of an instance that is away (delivery `queue`).
@@ -66,8 +72,9 @@ extension ReloadAgent {
         /// Settings with their defaults.
         public init(service: String) {
             self.service = service
-            broker = ProcessInfo.processInfo.environment["AMQP_URL"] ?? "amqp://guest:guest@127.0.0.1:5672/"
-            trustedKeys = ProcessInfo.processInfo.environment["RELOAD_TRUSTED_KEYS"]
+            let environment = ProcessInfo.processInfo.environment
+            source = BrokerSource(text: environment["AMQP_URL"] ?? "amqp://guest:guest@127.0.0.1:5672/")
+            trustedKeys = environment["RELOAD_TRUSTED_KEYS"]
         }
 
         /// The instance as reports name it.
@@ -89,4 +96,15 @@ extension ReloadAgent {
         /// Name of the queue with delivery `queue`.
         public var queueName: String { "reload.agent.\(service).\(lastingName)" }
     }
+}
+
+/// What may hold a password, and does not show it in a description or a `dump` of the settings.
+private struct BrokerSource: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    var text: String
+
+    var description: String {
+        text.hasPrefix("passfile:") ? text : (try? BrokerURL(text))?.description ?? "not a broker's URL"
+    }
+    var debugDescription: String { description }
+    var customMirror: Mirror { Mirror(self, children: ["url": description]) }
 }

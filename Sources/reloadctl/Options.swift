@@ -7,16 +7,19 @@ internal import ReloadCore
 struct BrokerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The broker; else $AMQP_URL, else amqp://guest:guest@127.0.0.1:5672/.", valueName: "url"))
+            """
+            The broker, amqp[s]://…, or passfile:PATH, a file that holds the URL; else $AMQP_URL, else \
+            amqp://guest:guest@127.0.0.1:5672/.
+            """, valueName: "url"))
     var broker: String?
 
     @Flag(help: "One JSON object a line on standard output, and nothing else there.")
     var json = false
 
-    /// - Throws: ``BrokerError`` with `broker.bad_url`; the text never holds a password.
+    /// - Throws: ``BrokerError`` with `broker.bad_url` or `broker.bad_passfile`; the text never holds a password.
     func url() throws(BrokerError) -> BrokerURL {
         let environment = ProcessInfo.processInfo.environment["AMQP_URL"].flatMap { $0.isEmpty ? nil : $0 }
-        return try BrokerURL(broker ?? environment ?? "amqp://guest:guest@127.0.0.1:5672/")
+        return try BrokerURL(source: broker ?? environment ?? "amqp://guest:guest@127.0.0.1:5672/")
     }
 }
 

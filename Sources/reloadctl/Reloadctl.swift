@@ -30,6 +30,11 @@ struct Reloadctl: ParsableCommand {
     static func main() {
         // A reader that has gone is told by write(); standard error may have none at all.
         signal(SIGPIPE, SIG_IGN)
+        if ProcessArguments.hidePasswords() {
+            StandardError.line(
+                "reloadctl: warning: everybody here could read the password of the command line for a moment; "
+                    + "give it with --broker passfile:PATH or in $AMQP_URL")
+        }
         do {
             var command = try parseAsRoot()
             try command.run()
@@ -37,7 +42,7 @@ struct Reloadctl: ParsableCommand {
             status.end()
         } catch let error as BrokerError {
             StandardError.line("reloadctl: \(error)")
-            (error.code == .badURL ? ExitStatus.usage : .broker).end()
+            (error.code == .badURL || error.code == .badPassfile ? ExitStatus.usage : .broker).end()
         } catch let error as ReloadError {
             StandardError.line("reloadctl: \(error)")
             ExitStatus.usage.end()
