@@ -10,12 +10,17 @@ private let deadLetterLifetime = 7 * 24 * 60 * 60 * 1000
 extension Publisher {
     /// Publishes a report to the status exchange and to the queue that asked for a copy. `done` is called when the broker
     /// has both, or has refused one for good.
+    ///
+    /// - Parameter user: who is logged in, for `user_id`: the broker refuses any other name (406), so a reader knows that it
+    ///   is true.
     func publish(
-        _ outgoing: Reloader.Outgoing, topology: Topology, logger: Logger, done: @escaping @Sendable () -> Void
+        _ outgoing: Reloader.Outgoing, topology: Topology, user: String?, logger: Logger,
+        done: @escaping @Sendable () -> Void
     ) {
-        let envelope = Envelope(
+        var envelope = Envelope(
             body: outgoing.report.encode(), type: Report.protocolName, id: outgoing.id,
             correlationID: outgoing.correlationID, appID: "reload-agent")
+        envelope.userID = user
         let copies = Copies(outgoing.replyTo == nil ? 1 : 2, done)
         if let queue = outgoing.replyTo {
             publish(envelope, exchange: "", routingKey: queue) { result in

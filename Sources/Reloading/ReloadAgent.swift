@@ -88,8 +88,9 @@ public final class ReloadAgent: Service {
         let reloader = Reloader(
             settings: core, directory: try Self.directory(settings, logger),
             outlets: Reloader.Outlets(
-                report: { [topology] outgoing, done in
-                    publisher.publish(outgoing, topology: topology, logger: logger, done: done)
+                report: { [topology, url] outgoing, done in
+                    publisher.publish(
+                        outgoing, topology: topology, user: url.knownUser, logger: logger, done: done)
                 },
                 deadLetter: { [topology] envelope, error, done in
                     publisher.publish(

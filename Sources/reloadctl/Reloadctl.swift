@@ -18,7 +18,10 @@ struct Reloadctl: ParsableCommand {
             Exit status: 0 all applied, unchanged or validated; 1 some failed, refused or rolled back; 2 usage; \
             3 some did not respond; 4 broker unreachable or the request not confirmed.
             """,
-        subcommands: [Publish.self, Rollback.self, Status.self, History.self, Watch.self, Release.self, Keygen.self]
+        subcommands: [
+            Publish.self, Rollback.self, Status.self, History.self, Watch.self, Release.self, Keygen.self,
+            Permissions.self,
+        ]
     )
 
     /// Without a subcommand; ArgumentParser's default is to show the help and to succeed.

@@ -148,7 +148,7 @@ final class ConnectionThread: Sendable {
             var connectedAt: ContinuousClock.Instant?
             do throws(BrokerError) {
                 var connection = try Connection.open(settings, interrupter: interrupter)
-                try topology.declare(on: &connection)
+                topology = try topology.declare(on: &connection)
                 try user.connected(&connection)
                 connectedAt = .now
                 if hasBeenConnected { reconnects.increment() }

@@ -20,6 +20,8 @@ package struct Topology: Sendable, Equatable {
     package var reports: String
     /// Whether the streams are needed.
     package var streams = Streams.required
+    /// Whether somebody else makes all this, since this user may not.
+    private var isOthers = false
 
     /// The fixed names; the exchanges' can be replaced.
     package init(
@@ -33,11 +35,40 @@ package struct Topology: Sendable, Equatable {
         self.reports = reports
     }
 
-    /// Declares everything; what exists already with the same properties stays as it is.
+    /// Declares everything; what exists already with the same properties stays as it is. Who may not declare finds out whether
+    /// everything is there.
     ///
-    /// - Throws: ``BrokerError/Code/preconditionFailed`` when something exists with other properties and
-    ///   ``BrokerError/Code/accessRefused`` without the permission, with the broker's text. Both close the channel.
-    package func declare(on connection: inout Connection) throws(BrokerError) {
+    /// - Returns: What to declare next time; it spares who may not another refusal.
+    /// - Throws: ``BrokerError/Code/preconditionFailed`` when something exists with other properties, and
+    ///   ``BrokerError/Code/notFound`` when something is missing that this user may not make, with the broker's text. Both
+    ///   close the channel.
+    @discardableResult
+    package func declare(on connection: inout Connection) throws(BrokerError) -> Topology {
+        var topology = self
+        if !isOthers {
+            do throws(BrokerError) {
+                try create(on: &connection)
+                return self
+            } catch {
+                // Even to declare what exists takes the permission to configure it.
+                guard error.code == .accessRefused, error.isChannelOnly else { throw error }
+                topology.isOthers = true
+            }
+            try connection.reopenChannel()
+        }
+        do throws(BrokerError) {
+            try topology.lookFor(on: &connection)
+        } catch {
+            guard error.code == .notFound else { throw error }
+            var error = error
+            error.message +=
+                "; this user may not make it: whoever may configure does, with any command of reloadctl that talks to the broker"
+            throw error
+        }
+        return topology
+    }
+
+    private func create(on connection: inout Connection) throws(BrokerError) {
         try connection.declareExchange(controlExchange, type: "fanout")
         try connection.declareExchange(statusExchange, type: "topic")
         try connection.declareExchange(deadExchange, type: "fanout")
@@ -46,8 +77,23 @@ package struct Topology: Sendable, Equatable {
         if streams != .none { try declareStreams(on: &connection) }
     }
 
+    /// Asks for everything that is needed, which takes no permission.
+    private func lookFor(on connection: inout Connection) throws(BrokerError) {
+        for (exchange, type) in [(controlExchange, "fanout"), (statusExchange, "topic"), (deadExchange, "fanout")] {
+            try connection.declareExchange(exchange, type: type, passive: true)
+        }
+        guard streams == .required else { return }
+        for stream in [journal, reports] { try connection.declareQueue(stream, passive: true) }
+    }
+
     /// What to declare after this error: a broker without streams closes the connection with 541.
     package func afterFailure(_ error: BrokerError) -> Topology {
+        if isOthers, error.code == .notFound {
+            // Perhaps this user may make it by now.
+            var topology = self
+            topology.isOthers = false
+            return topology
+        }
         guard streams == .optional, error.replyCode == 541, error.operation == "queue.declare" else { return self }
         var topology = self
         topology.streams = .none

@@ -38,7 +38,7 @@ struct ReportFollower: ~Copyable {
     private mutating func arrived() throws(BrokerError) -> Report? {
         while let delivery = try reader?.next() {
             seen = .now
-            if let report = try? Report.decode(delivery.envelope.body), report.sender != nil { return report }
+            if let report = delivery.report(), report.sender != nil { return report }
         }
         return nil
     }

@@ -56,7 +56,7 @@ struct History: ParsableCommand {
             // Of a day's reports nearly all only say that an instance is there; the routing key tells them without
             // decoding.
             guard !delivery.routingKey.hasSuffix(".online"), !delivery.routingKey.hasSuffix(".offline"),
-                let report = try? Report.decode(delivery.envelope.body)
+                let report = delivery.report()
             else { return }
             log.add(report)
         }

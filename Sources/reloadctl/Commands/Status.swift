@@ -48,7 +48,7 @@ struct Status: ParsableCommand {
         do {
             var reader = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
             try reader.readToPresent { delivery in
-                if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
+                if let report = delivery.report() { view.fold(report) }
             }
             reader.close()
         } catch let error as Interrupted {

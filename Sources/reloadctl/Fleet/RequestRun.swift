@@ -64,7 +64,7 @@ struct RequestRun {
             var presence = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
             var view = view
             try readToMarker(&presence, &publisher, link) { delivery in
-                if let report = try? Report.decode(delivery.envelope.body) { view.fold(report) }
+                if let report = delivery.report() { view.fold(report) }
             }
             self.view = view
             answers = Answers(request: id, goal: .all(Set(view.present(matching: request.destination).keys)))

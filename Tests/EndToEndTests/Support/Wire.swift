@@ -19,10 +19,17 @@ struct Wire: Sendable {
         envelope.messageID = id
         envelope.replyTo = replyTo
         if let destination { envelope.headers[Request.destinationHeader] = .string(destination) }
-        let sent = envelope
+        try await send(envelope, exchange: "reload.control", routingKey: "")
+    }
+
+    /// Publishes a message and waits for the broker's confirm.
+    ///
+    /// - Throws: ``BrokerError`` when the broker refuses it.
+    func send(_ envelope: Envelope, exchange: String, routingKey: String) async throws {
         try await perform { connection in
             try connection.selectConfirms()
-            let number = try connection.publish(sent, exchange: "reload.control", routingKey: "", mandatory: true)
+            let number = try connection.publish(
+                envelope, exchange: exchange, routingKey: routingKey, mandatory: true)
             try Self.wait(&connection) { event in
                 if case .confirmed(let sequence, _) = event { return sequence >= number ? true : nil }
                 return nil
@@ -159,7 +166,10 @@ struct Wire: Sendable {
 /// One of a row of requests.
 struct NumberedRequest: Sendable {
     let id: String
-    let envelope: Envelope
+    private(set) var envelope: Envelope
+
+    /// Asks for a copy of the answer.
+    mutating func reply(to queue: String) { envelope.replyTo = queue }
 
     /// An `apply` of one module for all instances of a service.
     ///
