@@ -43,6 +43,15 @@ bool creload_self_test(const creload_loaded *loaded, creload_failure *failure);
 /* Destroys the instance and closes the library; a library opened with `keep_mapped` stays mapped. */
 void creload_unload(creload_loaded *loaded);
 
+/* Takes one path of several. */
+typedef void (*creload_path_function)(void *context, const char *path);
+/* The file that `name`, as one library names another it needs, stands for in this process; none: it is not loaded. */
+void creload_find_loaded(const char *name, void *context, creload_path_function body);
+/* Every file that is loaded. */
+void creload_each_loaded(void *context, creload_path_function body);
+/* Every folder where the dynamic linker looks for a library that the one which needs it has no folder for. */
+void creload_each_library_folder(void *context, creload_path_function body);
+
 typedef enum creload_verdict {
     CRELOAD_VERDICT_PASSED = 0,
     CRELOAD_VERDICT_FAILED,      /* the candidate failed at `failure.step` */

@@ -90,7 +90,10 @@ final class Module: Sendable {
 
     /// Only what shows that the bytes are bad: a plugin that was tried and did not work.
     func quarantine(_ digest: String?, because error: ReloadError) {
-        let others: Set<ReloadCode> = [.pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven]
+        let others: Set<ReloadCode> = [
+            .pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven, .pluginMissingLibrary,
+            .pluginLibraryInUse,
+        ]
         guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
         withState { $0.quarantine.add(digest, because: "\(error)") }
     }

@@ -108,6 +108,12 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let pluginCrashedHost = Self(rawValue: "plugin.crashed_host")
     /// As many generations are held in memory as the settings allow.
     public static let pluginTooManyGenerations = Self(rawValue: "plugin.too_many_generations")
+    /// It needs an executable stack, or code that is written to, which the whole service would have from then on.
+    public static let pluginWritableCode = Self(rawValue: "plugin.writable_code")
+    /// It needs a library that is not there.
+    public static let pluginMissingLibrary = Self(rawValue: "plugin.missing_library")
+    /// It needs a library of its own, but another one of that name is loaded, which it would get instead.
+    public static let pluginLibraryInUse = Self(rawValue: "plugin.library_in_use")
 
     /// The bytes do not decode into the service's type; the text names the coding path.
     public static let configInvalid = Self(rawValue: "config.invalid")
@@ -143,7 +149,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .pluginNotALibrary, .pluginTruncated, .pluginNotOpened, .pluginNoEntry, .pluginABIMismatch,
         .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginStateNotGiven, .pluginVetCrashed,
         .pluginVetTimedOut,
-        .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations,
+        .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations, .pluginWritableCode,
+        .pluginMissingLibrary, .pluginLibraryInUse,
         .configInvalid, .configRefused, .configTooManyGenerations, .handlerFailed,
         .stateLocked, .stateUnusable, .stateNotSaved,
         .keysUnusable,

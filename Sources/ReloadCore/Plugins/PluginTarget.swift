@@ -67,6 +67,7 @@ package final class PluginTarget: Target {
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
             let file = try ELFFile(path: artifact.path)
+            try NeededLibraries.check(file, at: artifact.path)
             try vetting?.check(artifact.path)
             return file.mustStayMapped
         }

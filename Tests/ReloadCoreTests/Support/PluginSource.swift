@@ -14,11 +14,13 @@ enum PluginSource {
     ///   - major: The ABI it claims.
     ///   - destroyed: File that `destroy` adds the version to.
     ///   - schema: Number of its state's format; the state is one counter that every call raises.
+    ///   - create: Code at the beginning of `create`; so are `snapshot` and `restore` for the state.
     static func good(
         version: String, selfTest: String = "return RELOAD_OK;", top: String = "", major: Int = 1, schema: Int = 0,
-        call: String = "", destroyed: String = ""
+        call: String = "", destroyed: String = "", create: String = "", snapshot: String = "", restore: String = ""
     ) -> String {
         """
+        #define _GNU_SOURCE
         #include "CReloadPlugin.h"
         #include <signal.h>
         #include <stdio.h>
@@ -30,7 +32,7 @@ enum PluginSource {
         static int32_t say(const reload_sink *sink, const char *text) {
             return sink->write(sink->context, (const uint8_t *)text, strlen(text));
         }
-        static int32_t create(void **instance, const reload_sink *error) { return RELOAD_OK; }
+        static int32_t create(void **instance, const reload_sink *error) { \(create) return RELOAD_OK; }
         static int32_t call(void *instance, uint32_t operation, reload_slice in, const reload_sink *out) {
             __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED);
             \(call)
@@ -40,9 +42,11 @@ enum PluginSource {
         }
         static int32_t self_test(void *instance, const reload_sink *error) { \(selfTest) }
         static int32_t snapshot_state(void *instance, const reload_sink *out) {
+            \(snapshot)
             return out->write(out->context, (const uint8_t *)&counter, sizeof counter);
         }
         static int32_t restore_state(void *instance, uint32_t schema, reload_slice state, const reload_sink *error) {
+            \(restore)
             if (schema > \(schema) || state.count != sizeof counter) { say(error, "too new"); return RELOAD_STATE_REFUSED; }
             memcpy(&counter, state.bytes, sizeof counter);
             return RELOAD_OK;
@@ -59,10 +63,10 @@ enum PluginSource {
     }
 
     /// Compiles C into a shared library at `path`.
-    static func compile(_ source: String, to path: String) throws {
+    static func compile(_ source: String, to path: String, _ arguments: [String] = []) throws {
         let compiler = Process()
         compiler.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        compiler.arguments = ["clang", "-shared", "-fPIC", "-w", "-I", include, "-x", "c", "-", "-o", path]
+        compiler.arguments = ["clang", "-shared", "-fPIC", "-w", "-I", include, "-x", "c", "-", "-o", path] + arguments
         let input = Pipe()
         compiler.standardInput = input
         try compiler.run()
@@ -75,9 +79,9 @@ enum PluginSource {
 
 extension Scene {
     /// Compiles a plugin under the artifact root.
-    func compile(_ source: String, to name: String) throws -> String {
+    func compile(_ source: String, to name: String, _ arguments: [String] = []) throws -> String {
         let path = folder.appendingPathComponent("artifacts/\(name)").path
-        try PluginSource.compile(source, to: path)
+        try PluginSource.compile(source, to: path, arguments)
         return path
     }
 
