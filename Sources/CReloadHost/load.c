@@ -94,6 +94,17 @@ bool creload_self_test(const creload_loaded *loaded, creload_failure *failure) {
     return false;
 }
 
+bool creload_restore_state(const creload_loaded *loaded, uint32_t schema, reload_slice state,
+                           creload_failure *failure) {
+    memset(failure, 0, sizeof *failure);
+    struct text text = {failure->text, 0, sizeof failure->text - 1};
+    reload_sink sink = {&text, append};
+    failure->status = loaded->table->restore_state(loaded->instance, schema, state, &sink);
+    if (failure->status == RELOAD_OK) return true;
+    failure->step = CRELOAD_STEP_RESTORE;
+    return false;
+}
+
 void creload_unload(creload_loaded *loaded) {
     if (!loaded->library) return;
     loaded->table->destroy(loaded->instance);

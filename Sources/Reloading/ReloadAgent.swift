@@ -82,7 +82,10 @@ public final class ReloadAgent: Service {
         core.artifactRoots = settings.artifactRoots
         core.keep = settings.keep
         core.reportLimit = settings.reportLimit
-        core.vetting = settings.vetTimeout.map(Vetting.init(timeout:))
+        core.vetting = settings.vetTimeout.map { timeout in
+            Vetting(
+                timeout: timeout, memoryLimit: settings.vetMemoryLimit, environment: settings.vetEnvironment)
+        }
         core.generationLimit = settings.generationLimit
         core.drainDeadline = settings.drainDeadline
         let reloader = Reloader(

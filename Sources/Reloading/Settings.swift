@@ -48,6 +48,11 @@ extension ReloadAgent {
         /// Longest time a plugin may take to open, create and test itself in the process that tries it first. nil tries
         /// nothing beforehand: a plugin that crashes then takes the service with it.
         public var vetTimeout: Duration? = .seconds(10)
+        /// Bytes a plugin may take in that process.
+        public var vetMemoryLimit = 1 << 30
+        /// Names of environment variables that plugins read. Of the service's variables that process has these and what
+        /// linker and runtime go by (`PATH`, `HOME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `LD_*`, `SWIFT_*`…): no passwords.
+        public var vetEnvironment: [String] = []
         /// Most generations of one module in memory: the running one, those that something holds, and libraries that cannot
         /// be unloaded. One more is refused with `plugin.too_many_generations` or `config.too_many_generations`.
         public var generationLimit = 1000

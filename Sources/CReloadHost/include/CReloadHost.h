@@ -18,6 +18,7 @@ typedef enum creload_step {
     CRELOAD_STEP_ABI,       /* another ABI, or a table too small to be one */
     CRELOAD_STEP_CREATE,
     CRELOAD_STEP_SELF_TEST,
+    CRELOAD_STEP_RESTORE,   /* it did not take over the state of the version before */
     CRELOAD_STEP_DONE,
 } creload_step;
 
@@ -40,6 +41,9 @@ typedef struct creload_loaded {
 bool creload_load(const char *path, bool keep_mapped, creload_loaded *loaded, creload_failure *failure);
 /* The plugin's own proof. */
 bool creload_self_test(const creload_loaded *loaded, creload_failure *failure);
+/* Hands it the state of the version before. */
+bool creload_restore_state(const creload_loaded *loaded, uint32_t schema, reload_slice state,
+                           creload_failure *failure);
 /* Destroys the instance and closes the library; a library opened with `keep_mapped` stays mapped. */
 void creload_unload(creload_loaded *loaded);
 
@@ -62,21 +66,38 @@ typedef enum creload_verdict {
                                     is not part of the main executable */
 } creload_verdict;
 
+/* What a trial may take, and what it is about beside the library. */
+typedef struct creload_terms {
+    uint32_t timeout_milliseconds;
+    uint32_t state_schema;   /* of the version in service, 0 = there is no state to hand over */
+    uint64_t memory_bytes;   /* beyond what its process has from the beginning */
+    const char *environment; /* names of variables that it has beside the usual ones, each followed by a newline */
+    reload_slice state;
+} creload_terms;
+
+/* What the kernel did not let a trial be kept from. */
+typedef enum creload_unconfined {
+    CRELOAD_UNCONFINED_CALLS = 1, /* network, other processes: no seccomp */
+    CRELOAD_UNCONFINED_FILES = 2, /* writing to files, looking into the service: no Landlock */
+} creload_unconfined;
+
 typedef struct creload_vetting {
     creload_verdict verdict;
     int32_t detail;
+    uint32_t unconfined; /* of creload_unconfined, when there is a verdict PASSED or FAILED */
     creload_failure failure;
     char output[2048]; /* the last bytes the candidate wrote to standard output and error, NUL at the end */
 } creload_vetting;
 
 /* Tries `path` in a process of its own: the service's executable is started again, and a constructor that runs before
-   `main` sees the request, opens the library, creates an instance, runs the self test and ends the process. The verdict
-   counts only with the nonce that process was given. Blocks for about `timeout_milliseconds` at most, twice that when a
-   process that had waited must be distrusted. */
-void creload_vet(const char *path, uint32_t timeout_milliseconds, creload_vetting *vetting);
+   `main` sees the request, gives up what a trial does not need, opens the library, creates an instance, runs the self
+   test, hands over the state and runs the self test again, and ends the process. The verdict counts only with the nonce
+   that process was given. Blocks for about the timeout at most, twice that when a process that had waited must be
+   distrusted. */
+void creload_vet(const char *path, const creload_terms *terms, creload_vetting *vetting);
 /* Starts that process beforehand, so that the next creload_vet() need not wait for it: it sleeps until then and ends with
-   the service. Does nothing when one is waiting, or when none can be started. */
-void creload_vet_prepare(void);
+   the service. Does nothing when one is waiting, or when none can be started. `environment` as in creload_terms. */
+void creload_vet_prepare(const char *environment);
 /* Ends the one that waits. */
 void creload_vet_dismiss(void);
 

@@ -146,6 +146,8 @@ package final class Reloader: Sendable {
         metrics: (any MetricsFactory)? = nil, now: @escaping @Sendable () -> Date = { Date() }
     ) {
         let metrics = metrics ?? MetricsSystem.factory
+        var settings = settings
+        settings.vetting?.logger = logger
         self.settings = settings
         addressee = Addressee(service: settings.service, instance: settings.instance)
         self.directory = directory
@@ -316,11 +318,11 @@ package final class Reloader: Sendable {
     /// Has the process that tries the next plugin started before it is needed, and after what is going on now: it takes a
     /// processor for some milliseconds.
     func prepareVetting(for names: [String], after delay: DispatchTimeInterval) {
-        guard settings.vetting != nil,
+        guard let vetting = settings.vetting,
             state.withLock({ state in names.contains { state.modules[$0]?.target.kind == .plugin } })
         else { return }
         later.asyncAfter(deadline: .now() + delay) { [weak self] in
-            if self?.state.withLock({ $0.isStopping }) == false { Vetting.prepare() }
+            if self?.state.withLock({ $0.isStopping }) == false { vetting.prepare() }
         }
     }
 
@@ -425,7 +427,7 @@ package final class Reloader: Sendable {
 
     /// Saves for the last time and gives the state directory to whoever comes next.
     package func close() {
-        Vetting.dismiss()
+        later.sync { Vetting.dismiss() }  // not while the next one is being started
         save()
         directory.close()
     }

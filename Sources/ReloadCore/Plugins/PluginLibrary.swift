@@ -1,5 +1,6 @@
 internal import CReloadHost
 public import CReloadPlugin
+internal import Glibc
 internal import Synchronization
 
 /// One opened plugin with its one instance.
@@ -51,7 +52,7 @@ package struct PluginLibrary: Sendable {
 
     private static func text(_ pointer: UnsafePointer<CChar>?) -> String {
         guard let pointer = unsafe pointer else { return "" }
-        return unsafe String(cString: pointer).excerpt
+        return unsafe String(fromPlugin: UnsafeRawBufferPointer(start: pointer, count: strlen(pointer))).excerpt
     }
 
     /// The plugin's own proof: `plugin.self_test_failed` with its reason.
@@ -100,20 +101,21 @@ package struct PluginLibrary: Sendable {
         return output
     }
 
-    /// Takes over the state of the version before.
+    /// The same for a trial; nil when there is none. What it is nil for beside that comes out at the hand-over itself.
+    var stateForTrial: Vetting.State? {
+        guard stateSchema != 0, let bytes = try? snapshotState() else { return nil }
+        return Vetting.State(schema: stateSchema, bytes: bytes)
+    }
+
+    /// Takes over the state of the version before: `plugin.state_refused` with its reason.
     func restoreState(_ state: [UInt8], schema: UInt32) throws(ReloadError) {
-        guard let restore = unsafe loaded.table?.pointee.restore_state else { return }
-        var reason: [UInt8] = []
-        let status = unsafe Self.collect(into: &reason) { sink in
-            unsafe state.withUnsafeBytes { bytes in
-                unsafe restore(loaded.instance, schema, Self.slice(bytes), sink)
+        var failure = creload_failure()
+        let taken = unsafe state.withUnsafeBytes { bytes in
+            unsafe withUnsafePointer(to: loaded) {
+                unsafe creload_restore_state($0, schema, Self.slice(bytes), &failure)
             }
         }
-        guard status == RELOAD_OK else {
-            let text = String(decoding: reason, as: UTF8.self).excerpt
-            throw ReloadError(
-                .pluginStateRefused, "\(name) \(version) refused state of schema \(schema): status \(status) \(text)")
-        }
+        guard taken else { throw ReloadError(failure) }
     }
 
     @inlinable
@@ -171,7 +173,7 @@ extension ReloadError {
     init(_ failure: creload_failure) {
         var failure = failure
         let text = unsafe withUnsafeBytes(of: &failure.text) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            unsafe String(fromPlugin: bytes.prefix { $0 != 0 })
         }
         let reason = text.isEmpty ? "it gave no reason (status \(failure.status))" : text
         switch failure.step {
@@ -179,6 +181,7 @@ extension ReloadError {
         case CRELOAD_STEP_ENTRY: self.init(.pluginNoEntry, reason)
         case CRELOAD_STEP_ABI: self.init(.pluginABIMismatch, reason)
         case CRELOAD_STEP_CREATE: self.init(.pluginNotCreated, reason)
+        case CRELOAD_STEP_RESTORE: self.init(.pluginStateRefused, "it did not take over the state: \(reason)")
         default: self.init(.pluginSelfTestFailed, reason)
         }
     }

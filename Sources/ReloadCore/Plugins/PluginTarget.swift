@@ -25,7 +25,7 @@ package final class PluginTarget: Target {
         self.vetting = vetting
         self.generationLimit = generationLimit
         var timings = Timings()
-        let library = try Self.load(artifact, isProven ? nil : vetting, retained, &timings, willOpen)
+        let library = try Self.load(artifact, isProven ? nil : vetting, nil, retained, &timings, willOpen)
         var version = version
         version.version = version.version ?? library.version
         slot = Slot(version: version, artifact: artifact, value: library, elsewhere: elsewhere) { generation in
@@ -45,7 +45,7 @@ package final class PluginTarget: Target {
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         try checkGenerations(limit: generationLimit, .pluginTooManyGenerations)
-        let library = try Self.load(artifact, vetting, retained, &timings, willOpen)
+        let library = try Self.load(artifact, vetting, slot, retained, &timings, willOpen)
         do throws(ReloadError) {
             try timings.measure("load") { () throws(ReloadError) in try self.handState(to: library) }
         } catch {
@@ -62,13 +62,13 @@ package final class PluginTarget: Target {
     }
 
     private static func load(
-        _ artifact: StagedArtifact, _ vetting: Vetting?, _ retained: RetainedCount, _ timings: inout Timings,
-        _ willOpen: () throws(ReloadError) -> Void
+        _ artifact: StagedArtifact, _ vetting: Vetting?, _ slot: Slot<PluginLibrary>?, _ retained: RetainedCount,
+        _ timings: inout Timings, _ willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
             let file = try ELFFile(path: artifact.path)
             try NeededLibraries.check(file, at: artifact.path)
-            try vetting?.check(artifact.path)
+            try vetting?.check(artifact.path, state: slot?.withCurrent { $0.stateForTrial })
             return file.mustStayMapped
         }
         return try timings.measure("load") { () throws(ReloadError) in

@@ -1,31 +1,50 @@
 internal import CReloadHost
+internal import CReloadPlugin
 internal import Glibc
+internal import Logging
+internal import Synchronization
 
 /// Tries a candidate in a process of its own, so that one that crashes, hangs or exits does so there.
 ///
 /// The service's executable is started again; a constructor in it sees the request before `main` and never returns (see
-/// `creload_vet`). No helper has to be installed, and the candidate meets the libraries the service has.
+/// `creload_vet`). No helper has to be installed, and the candidate meets the libraries the service has. What that process
+/// may not do is in `confine.c`. It keeps plugins that are broken from the service: one that is hostile may behave there.
 package struct Vetting: Sendable {
-    /// Longest time a candidate may take to open, create and test itself.
+    /// Longest time a candidate may take to open, create and test itself, and to take over the state.
     package var timeout: Duration
+    /// Bytes it may take meanwhile.
+    package var memoryLimit: Int
+    /// Names of the environment variables it sees beside those of the dynamic linker and the runtime.
+    package var environment: [String]
+    /// Where it is said when the kernel does not let a trial be confined.
+    var logger: Logger?
 
-    package init(timeout: Duration = .seconds(10)) {
+    package init(timeout: Duration = .seconds(10), memoryLimit: Int = 1 << 30, environment: [String] = []) {
         self.timeout = timeout
+        self.memoryLimit = memoryLimit
+        self.environment = environment
+    }
+
+    /// What the version in service hands over.
+    struct State {
+        var schema: UInt32
+        var bytes: [UInt8]
     }
 
     /// Has the process for the next candidate wait already: starting it takes longer than the trial.
-    static func prepare() { creload_vet_prepare() }
+    func prepare() { unsafe creload_vet_prepare(environmentLines) }
 
     /// Ends the process that waits.
     static func dismiss() { creload_vet_dismiss() }
 
-    /// Throws the reason why the library at `path` may not be opened in the service.
-    func check(_ path: String) throws(ReloadError) {
-        var vetting = creload_vetting()
-        let milliseconds = UInt32(clamping: Int64(timeout / .milliseconds(1)))
-        unsafe creload_vet(path, milliseconds, &vetting)
-        let output = unsafe withUnsafeBytes(of: &vetting.output) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    private var environmentLines: String { environment.map { "\($0)\n" }.joined() }
+
+    /// Throws the reason why the library at `path` may not be opened in the service, or may not take over `state`.
+    func check(_ path: String, state: State?) throws(ReloadError) {
+        let vetting = result(path, state)
+        sayOnce(unconfined: vetting.unconfined)
+        let output = unsafe withUnsafeBytes(of: vetting.output) { bytes in
+            unsafe String(fromPlugin: bytes.prefix { $0 != 0 })
         }
         let said = output.isEmpty ? "" : "; its output ends: \(output)"
         switch vetting.verdict {
@@ -52,5 +71,34 @@ package struct Vetting: Sendable {
                     ? "the agent is not linked into the main executable, so that cannot be started to try plugins"
                     : "cannot start a process to try it: \(systemText(vetting.detail))")
         }
+    }
+
+    private func result(_ path: String, _ state: State?) -> creload_vetting {
+        var vetting = creload_vetting()
+        unsafe environmentLines.withCString { environment in
+            unsafe (state?.bytes ?? []).withUnsafeBytes { bytes in
+                var terms = unsafe creload_terms(
+                    timeout_milliseconds: UInt32(clamping: Int64(timeout / .milliseconds(1))),
+                    state_schema: state?.schema ?? 0, memory_bytes: UInt64(clamping: memoryLimit),
+                    environment: environment, state: PluginLibrary.slice(bytes))
+                unsafe creload_vet(path, &terms, &vetting)
+            }
+        }
+        return vetting
+    }
+
+    private static let isSaid = Atomic(false)
+
+    private func sayOnce(unconfined: UInt32) {
+        guard unconfined != 0, !Self.isSaid.exchange(true, ordering: .relaxed) else { return }
+        let missing = [
+            unconfined & CRELOAD_UNCONFINED_CALLS.rawValue == 0
+                ? nil : "seccomp: they may use the network and other processes",
+            unconfined & CRELOAD_UNCONFINED_FILES.rawValue == 0
+                ? nil : "Landlock: they may write to files and look into the service",
+        ]
+        logger?.warning(
+            "the kernel does not let plugins be tried in full confinement",
+            metadata: ["missing": .array(missing.compactMap { $0.map { .string($0) } })])
     }
 }

@@ -21,7 +21,7 @@ final class Scene: Sendable {
         vetting: Vetting? = Vetting(), generationLimit: Int = 1000, drainDeadline: Duration = .seconds(60),
         metrics: (any MetricsFactory)? = nil, reportLimit: Int = 1000, waitingBytes: Int = 64 << 20,
         trustedKeys: TrustedKeysFile? = nil, answerTableCapacity: Int = 10_000, in folder: URL? = nil,
-        isReadOnly: Bool = false
+        isReadOnly: Bool = false, logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws {
         self.folder =
             folder ?? FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
@@ -57,8 +57,7 @@ final class Scene: Sendable {
                     outbox.scene.withLock { $0 }?.deadLetters.withLock { $0.append((envelope, error)) }
                     done()
                 }),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            metrics: metrics,
+            logger: logger, metrics: metrics,
             now: { outbox.scene.withLock { $0 }?.clock.withLock { $0 } ?? Date() })
         outbox.scene.withLock { $0 = self }
     }
