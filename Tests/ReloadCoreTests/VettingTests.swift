@@ -264,7 +264,7 @@ import Testing
         (
             "what a service that runs as root may do",
             [
-                #"mount("none", "/", 0, 0, 0)"#, #"chroot("/")"#, #"sethostname("x", 0)"#,
+                #"mount("none", "/", 0, 0, 0)"#, #"chroot("/")"#, #"sethostname("x", -1)"#,
             ]
         ),
     ]
