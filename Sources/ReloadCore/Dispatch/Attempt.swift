@@ -129,8 +129,11 @@ struct Attempt {
         _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
     ) throws(ReloadError) -> Choice {
         let running = module.target.running.report
-        var version = VersionReport(
-            revision: wanted.revision ?? running.revision + 1, digest: wanted.digest, version: wanted.version)
+        let next = running.revision == .max ? nil : running.revision + 1
+        guard let revision = wanted.revision ?? next else {
+            throw ReloadError(.messageStaleRevision, "there is no revision after the running \(running.revision)")
+        }
+        var version = VersionReport(revision: revision, digest: wanted.digest, version: wanted.version)
         guard version.revision >= running.revision else {
             throw ReloadError(
                 .messageStaleRevision, "revision \(version.revision) is older than the running \(running.revision)")
