@@ -167,7 +167,8 @@ package final class StateDirectory: Sendable {
         module: String, from origin: String, next: () throws(ReloadError) -> ArraySlice<UInt8>?
     ) throws(ReloadError) -> StagedArtifact {
         let number = state.withLock { state in
-            state.last += 1
+            // It comes from a file's name, which may hold the largest.
+            state.last &+= 1
             return state.last
         }
         let stem = "\(module.fileName)-\(number)"

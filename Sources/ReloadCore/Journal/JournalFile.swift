@@ -80,11 +80,14 @@ struct JournalFile: Sendable {
         guard words[1] == "\(format)" else { throw unreadable("its format is \(words[1]), this agent reads \(format)") }
         let body = Array(bytes[(line.count + 1)...])
         guard Digest.of(body) == words[2] else { throw unreadable("its checksum is another one") }
+        let record: JournalRecord
         do {
-            return try JSONDecoder().decode(JournalRecord.self, from: Data(body))
+            record = try JSONDecoder().decode(JournalRecord.self, from: Data(body))
         } catch {
             throw unreadable("\(error)", error)
         }
+        guard record.number ?? 0 < .max / 2 else { throw unreadable("its number was never counted to") }
+        return record
     }
 
     /// Puts a record in the place of the last but one.
