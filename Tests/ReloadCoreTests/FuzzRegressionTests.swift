@@ -43,4 +43,31 @@ import Testing
         _ = try next.rules()
         #expect(try await next.apply("rules", 2).state == .applied)
     }
+
+    /// 60,000 section headers that all name the whole file as their symbols.
+    @Test func libraryWhoseSymbolsAreCountedManyTimes() throws {
+        func bytes<Integer: FixedWidthInteger>(_ value: Integer) -> [UInt8] {
+            (0..<Integer.bitWidth / 8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) }
+        }
+        let count: UInt16 = 60_000
+        let size = 64 + 56 + Int(count) * 64
+        #if arch(x86_64)
+            let machine: UInt16 = 62
+        #else
+            let machine: UInt16 = 183
+        #endif
+        var file: [UInt8] = [0x7f, 0x45, 0x4c, 0x46, 2, 1, 1] + Array(repeating: 0, count: 9)
+        file += bytes(UInt16(3)) + bytes(machine) + bytes(UInt32(1)) + bytes(UInt64(0))
+        file += bytes(UInt64(64)) + bytes(UInt64(120)) + bytes(UInt32(0))
+        for field: UInt16 in [64, 56, 1, 64, count, 0] { file += bytes(field) }
+        file += Array(repeating: 0, count: 56)
+        let section =
+            bytes(UInt32(0)) + bytes(UInt32(11)) + bytes(UInt64(0)) + bytes(UInt64(0)) + bytes(UInt64(0))
+            + bytes(UInt64(size)) + Array(repeating: 0, count: 24)
+        for _ in 0..<count { file += section }
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString).so").path
+        try Data(file).write(to: URL(fileURLWithPath: path))
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        #expect(throws: ReloadError.self) { _ = try ELFFile(path: path) }
+    }
 }
