@@ -50,6 +50,10 @@ final class ConnectionThread: Sendable {
         var deadline: ContinuousClock.Instant?
     }
 
+    /// librabbitmq decodes tables in tables by recursion, and anybody who publishes may send as many as fit into a frame:
+    /// 26,000, which 2 MB are too little for. The default is less than this where `ulimit -s` says so, or `unlimited`.
+    static let stackSize = 16 << 20
+
     let wake: WakeDescriptor
     private let name: String
     private let settings: ConnectionSettings
@@ -86,6 +90,7 @@ final class ConnectionThread: Sendable {
         unsafe pthread_attr_init(&attributes)
         // Detached, not joined: stop() must end in bounded time even while the resolver hangs.
         unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+        unsafe pthread_attr_setstacksize(&attributes, Self.stackSize)
         let result = unsafe pthread_create(
             &thread, &attributes,
             { argument in
