@@ -80,6 +80,13 @@ import Testing
         #expect(try !#require(error).description.contains("cret"))
     }
 
+    /// Found by `scripts/fuzz`: the host was shown as it was decoded, which is another one.
+    @Test(arguments: ["amqp://a%2Fb", "amqp://a%3A%5D", "amqp://%2500", "amqp://[a%25]"])
+    func descriptionNamesTheSameHost(text: String) throws {
+        let url = try BrokerURL(text)
+        #expect(try BrokerURL(url.description) == url)
+    }
+
     @Test func noDescriptionShowsThePassword() throws {
         let url = try BrokerURL("amqp://ops:se%20cret@[::1]:5673/a%2Fb")
         #expect(url.description == "amqp://ops@[::1]:5673/a%2Fb")

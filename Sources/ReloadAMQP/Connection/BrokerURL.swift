@@ -178,7 +178,8 @@ extension BrokerURL {
 extension BrokerURL: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     /// The URL without the password and the query.
     public var description: String {
-        let address = host.contains(":") ? "[\(host)]" : host
+        let isIPv6 = host.contains(":") && host.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." }
+        let address = isIPv6 ? "[\(host)]" : host.percentEncoded
         let login = user.isEmpty ? "" : user.percentEncoded + "@"
         return "\(tls == nil ? "amqp" : "amqps")://\(login)\(address):\(port)/\(virtualHost.percentEncoded)"
     }
