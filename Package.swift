@@ -34,11 +34,12 @@ let package = Package(
         .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
         .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
+        .target(name: "CReloadYAML", dependencies: ["Yams"]),
         .target(name: "ReloadPlugin", dependencies: ["CReloadPlugin"]),
         .target(
             name: "ReloadCore",
             dependencies: [
-                "CReloadGuard", "CReloadHost", "CReloadPlugin", "Yams",
+                "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML", "Yams",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -76,7 +77,10 @@ let package = Package(
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ]
         ),
-        .testTarget(name: "ReloadAMQPTests", dependencies: ["ReloadAMQP", "ReloadCore"]),
+        .testTarget(
+            name: "ReloadAMQPTests",
+            dependencies: ["ReloadAMQP", "ReloadCore", .product(name: "Logging", package: "swift-log")]
+        ),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
         .executableTarget(name: "guard-litmus", dependencies: ["CReloadGuard"], path: "Tests/GuardLitmus"),
         .executableTarget(
@@ -99,7 +103,7 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-let cTargets: Set = ["CReloadAMQP", "CReloadGuard", "CReloadPlugin", "CReloadHost", "guard-litmus"]
+let cTargets: Set = ["CReloadAMQP", "CReloadGuard", "CReloadPlugin", "CReloadHost", "CReloadYAML", "guard-litmus"]
 for target in package.targets where target.type != .system && !cTargets.contains(target.name) {
     target.swiftSettings = [
         .enableUpcomingFeature("ExistentialAny"),

@@ -44,6 +44,35 @@ import Testing
         #expect(try await next.apply("rules", 2).state == .applied)
     }
 
+    /// An alias to two aliases to two aliases, and so on.
+    private static func aliases(_ levels: Int) -> String {
+        "a0: &a0 [x, x]\n" + (1...levels).map { "a\($0): &a\($0) [*a\($0 - 1), *a\($0 - 1)]\n" }.joined()
+    }
+
+    @Test(arguments: [
+        aliases(17),
+        // A key is hashed as if it were written out.
+        aliases(60) + "? *a60\n: 1\n",
+        // Nested more deeply than the text is.
+        "a0: &a0 [x]\n" + (1...200_000).map { "a\($0): &a\($0) [*a\($0 - 1)]\n" }.joined(),
+    ])
+    func configThatGrows(yaml: String) async throws {
+        let scene = try Scene(artifactLimit: 64 << 20)
+        _ = try scene.rules()
+        let inline = Data("depth: 2\n\(yaml)".utf8).base64EncodedString()
+        let report = try await scene.apply("rules", 2, more: #", "inline":"\#(inline)""#)
+        #expect(report.modules.first?.code == .configInvalid)
+    }
+
+    @Test func configWithAliases() async throws {
+        let scene = try Scene()
+        let rules = try scene.rules()
+        let yaml = "defaults: &defaults {depth: 7, lists: [[a], [b]]}\n<<: *defaults\n"
+        let inline = Data(yaml.utf8).base64EncodedString()
+        #expect(try await scene.apply("rules", 2, more: #", "inline":"\#(inline)""#).state == .applied)
+        #expect(rules.slot.withCurrent { $0.depth } == 7)
+    }
+
     /// 60,000 section headers that all name the whole file as their symbols.
     @Test func libraryWhoseSymbolsAreCountedManyTimes() throws {
         func bytes<Integer: FixedWidthInteger>(_ value: Integer) -> [UInt8] {

@@ -1,3 +1,4 @@
+internal import CReloadYAML
 internal import Foundation
 internal import Synchronization
 internal import Yams
@@ -67,12 +68,21 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     }
 
     private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {
-        let data = Data(try artifact.bytes())
+        let bytes = try artifact.bytes()
         do {
             if file?.lowercased().hasSuffix(".json") == true {
-                return try JSONDecoder().decode(Value.self, from: data)
+                return try JSONDecoder().decode(Value.self, from: Data(bytes))
             }
-            return try unsafe yaml.decode(Value.self, from: data)
+            var line = 0
+            if let excess = unsafe creload_yaml_excess(bytes, bytes.count, &line) {
+                throw ReloadError(.configInvalid, "line \(line): \(unsafe String(cString: excess))")
+            }
+            guard let text = String(validating: bytes, as: UTF8.self) else {
+                throw ReloadError(.configInvalid, "it is not UTF-8")
+            }
+            return try unsafe yaml.decode(Value.self, from: text)
+        } catch let error as ReloadError {
+            throw error
         } catch let error as DecodingError {
             throw ReloadError(.configInvalid, error.pathAndReason, underlying: error)
         } catch {
