@@ -128,7 +128,7 @@ extension Fuzz {
 }
 
 /// Where the targets write.
-private enum Folder {
+enum Folder {
     static let path: String = {
         let path = "\(NSTemporaryDirectory())/reload-fuzz-\(getpid())"
         for folder in ["attempts", "artifacts"] {

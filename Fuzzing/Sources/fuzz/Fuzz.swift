@@ -11,7 +11,7 @@ struct Target {
 /// libFuzzer with every target in one executable: `fuzz --target=NAME [LIBFUZZER ARGUMENTS...]`.
 @main enum Fuzz {
     static let targets = [
-        request, article, report, destination, journal, elf, config, url, inline,
+        request, article, report, destination, inline, signature, keys, journal, elf, config, url,
     ]
 
     /// The one that was asked for; libFuzzer passes over arguments with two dashes, and hands them to the processes it starts.
