@@ -27,6 +27,7 @@ enum flags {
     BODY_SIZES = 4,  /* the size in a header is that of the bodies that follow it */
     SMALL_LIMIT = 8, /* bodies over 64 bytes are oversized */
     CLOSE = 16,      /* the client says goodbye */
+    EXTERNAL = 32,   /* the client logs in without a password */
 };
 
 /* ---- the broker's side */
@@ -60,7 +61,7 @@ static void add_frame(output *out, uint8_t type, uint16_t channel, const void *p
 #define METHOD(OUT, CHANNEL, TEXT) add_frame(OUT, AMQP_FRAME_METHOD, CHANNEL, TEXT, sizeof TEXT - 1)
 
 static void add_login(output *out) {
-    METHOD(out, 0, "\0\x0A\0\x0A\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05" "en_US"); /* connection.start */
+    METHOD(out, 0, "\0\x0A\0\x0A\0\x09\0\0\0\0\0\0\0\x0EPLAIN EXTERNAL\0\0\0\x05" "en_US"); /* connection.start */
     /* connection.tune, with the smallest frames there are: a message of more than one frame is within reach then, and
        librabbitmq's buffers are small enough for the fast half of the address sanitizer's allocator. */
     METHOD(out, 0, "\0\x0A\0\x1E\x07\xFF\0\0\x10\0\0\x0A");
@@ -251,7 +252,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     creload_connection *connection = creload_new(flags & SMALL_LIMIT ? 64 : 1 << 20);
     amqp_tcp_socket_set_sockfd(amqp_tcp_socket_new(connection->state), ends[0]);
-    int result = creload_login(connection, "/", "guest", "guest", "fuzz", 10, 1000, 1000);
+    const char *password = flags & EXTERNAL ? NULL : "guest";
+    int result = creload_login(connection, "/", "guest", password, "fuzz", 10, 1000, 1000);
     for (size_t index = 0; index < calls; index++) {
         if (result && recover(connection)) break;
         result = call(connection, numbers[index]);
