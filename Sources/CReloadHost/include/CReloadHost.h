@@ -1,6 +1,6 @@
 /*
  * What the host side of the plugin ABI needs from C: opening and proving a library the same way in the service and in the
- * process that vets it, and starting that process.
+ * process that vets it, starting that process, and opening a file below a folder.
  */
 #ifndef CRELOAD_HOST_H
 #define CRELOAD_HOST_H
@@ -100,6 +100,18 @@ void creload_vet(const char *path, const creload_terms *terms, creload_vetting *
 void creload_vet_prepare(const char *environment);
 /* Ends the one that waits. */
 void creload_vet_dismiss(void);
+
+/* These find a file and do not open it (O_PATH, which Swift's C library module does not have, and O_CLOEXEC): looking at a
+   device or a pipe has no effect on it. -1 leaves the cause in errno. */
+
+/* `path` below the folder, by openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS. glibc has no function for it. ENOSYS
+   where the kernel has no such call, EPERM where a container's filter forbids it, EAGAIN when something was renamed
+   meanwhile, EXDEV for what leads out and for every absolute link, ELOOP for a magic link. */
+int creload_find_beneath(int folder, const char *path);
+/* The entry of the folder called `name`, which is one component; of a link the link itself. */
+int creload_find_name(int folder, const char *name);
+/* Whatever `path` leads to. */
+int creload_find(const char *path);
 
 #pragma clang assume_nonnull end
 

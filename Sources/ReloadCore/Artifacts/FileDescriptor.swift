@@ -12,10 +12,19 @@ struct FileDescriptor: ~Copyable {
         number = opened
     }
 
+    /// Takes over what a function of C returned; nil for -1.
+    init?(taking opened: Int32) {
+        guard opened >= 0 else { return nil }
+        number = opened
+    }
+
     deinit { close(number) }
 
     /// Reads up to `buffer.count` bytes; 0 at the end, nil on error with the cause in `errno`.
-    func read(into buffer: inout [UInt8]) -> Int? {
+    func read(into buffer: inout [UInt8]) -> Int? { Self.read(number, into: &buffer) }
+
+    /// The same for a descriptor that somebody else closes.
+    static func read(_ number: Int32, into buffer: inout [UInt8]) -> Int? {
         while true {
             let count = unsafe buffer.withUnsafeMutableBytes { unsafe Glibc.read(number, $0.baseAddress, $0.count) }
             if count >= 0 { return count }
@@ -41,11 +50,25 @@ struct FileDescriptor: ~Copyable {
 }
 
 extension FileDescriptor {
-    /// Bytes in the file; nil on error with the cause in `errno`.
-    var size: Int? {
+    /// What kind of file it is, whose, and how large; nil on error with the cause in `errno`.
+    var information: stat? {
         var information = stat()
-        return unsafe fstat(number, &information) == 0 ? Int(information.st_size) : nil
+        return unsafe fstat(number, &information) == 0 ? information : nil
     }
+
+    /// Bytes in the file; nil on error with the cause in `errno`.
+    var size: Int? { information.map { Int($0.st_size) } }
+
+    /// Where a symbolic link leads that was found and not followed, or the path of an open file through `/proc`; nil when it
+    /// is none.
+    static func target(_ name: String, of folder: Int32) -> String? {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = unsafe readlinkat(folder, name, &buffer, buffer.count)
+        return count < 0 ? nil : String(decoding: buffer[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    /// The path it was found at; nil without `/proc`.
+    var path: String? { Self.target("/proc/self/fd/\(number)", of: AT_FDCWD) }
 
     /// `fsync(2)`; false on error with the cause in `errno`.
     func flush() -> Bool { fsync(number) == 0 }

@@ -131,27 +131,26 @@ package final class StateDirectory: Sendable {
 
     // MARK: Staging
 
-    /// Copies the file at `source`, read through one descriptor, and computes the digest of what was written.
+    /// Copies a file of the service's own, wherever it is; see ``OpenArtifact``.
     package func stage(fileAt source: String, module: String) throws(ReloadError) -> StagedArtifact {
-        // O_NONBLOCK: opening a pipe that nobody writes to must not hang before its type is looked at.
-        guard let input = FileDescriptor(source, O_RDONLY | O_NONBLOCK) else {
-            let code: ReloadCode = errno == ENOENT || errno == ENOTDIR ? .artifactMissing : .artifactUnreadable
-            throw ReloadError(code, "cannot open \(source): \(systemText())")
-        }
-        var information = stat()
-        guard unsafe fstat(input.number, &information) == 0 else {
-            throw ReloadError(.artifactUnreadable, "cannot look at \(source): \(systemText())")
-        }
-        guard information.st_mode & S_IFMT == S_IFREG else {
-            throw ReloadError(.artifactNotAFile, "\(source) is not a regular file")
-        }
+        try stage(OpenArtifact(registered: source), module: module)
+    }
+
+    /// Copies a file, read through one descriptor, and computes the digest of what was written.
+    package func stage(_ source: borrowing OpenArtifact, module: String) throws(ReloadError) -> StagedArtifact {
+        let (input, path) = (source.file.number, source.path)
+        guard source.size <= artifactLimit else { throw tooLarge(path) }
         var buffer = [UInt8](repeating: 0, count: 256 << 10)
-        return try write(module: module, from: source) { () throws(ReloadError) -> ArraySlice<UInt8>? in
-            guard let count = input.read(into: &buffer) else {
-                throw ReloadError(.artifactUnreadable, "cannot read \(source): \(systemText())")
+        return try write(module: module, from: path) { () throws(ReloadError) -> ArraySlice<UInt8>? in
+            guard let count = FileDescriptor.read(input, into: &buffer) else {
+                throw ReloadError(.artifactUnreadable, "cannot read \(path): \(systemText())")
             }
             return count == 0 ? nil : buffer[..<count]
         }
+    }
+
+    private func tooLarge(_ origin: String) -> ReloadError {
+        ReloadError(.artifactTooLarge, "\(origin.excerpt) has more than \(artifactLimit) bytes")
     }
 
     /// Writes bytes that came in a request.
@@ -182,9 +181,7 @@ package final class StateDirectory: Sendable {
             var size = 0
             while let chunk = try next() {
                 size += chunk.count
-                guard size <= artifactLimit else {
-                    throw ReloadError(.artifactTooLarge, "\(origin) has more than \(artifactLimit) bytes")
-                }
+                guard size <= artifactLimit else { throw tooLarge(origin) }
                 digest.update(chunk)
                 held = size > StagedArtifact.heldBytes ? nil : held.map { $0.isEmpty ? Array(chunk) : $0 + chunk }
                 guard output.write(chunk) else {

@@ -381,13 +381,16 @@ package final class Reloader: Sendable {
     }
 
     private func attempt(_ job: ReloadJob) -> Attempt {
-        Attempt(
+        let roots = ArtifactRoots(self.roots)
+        return Attempt(
             job: job, modules: state.withLock { $0.modules }, directory: directory,
             atOnce: { [self] body in switching.withLock { _ in body() } },
-            stage: { [self] (wanted, target) throws(ReloadError) in try stage(wanted, target) })
+            stage: { [self] (wanted, target) throws(ReloadError) in try stage(wanted, target, roots) })
     }
 
-    private func stage(_ wanted: Request.Module, _ target: any Target) throws(ReloadError) -> StagedArtifact {
+    private func stage(
+        _ wanted: Request.Module, _ target: any Target, _ roots: ArtifactRoots
+    ) throws(ReloadError) -> StagedArtifact {
         switch wanted.artifact {
         case .registeredFile:
             guard let file = target.registeredFile else {
@@ -396,26 +399,27 @@ package final class Reloader: Sendable {
             }
             return try directory.stage(fileAt: file, module: target.name)
         case .path(let path):
-            return try directory.stage(fileAt: try roots.resolve(path), module: target.name)
+            return try directory.stage(try roots.open(path), module: target.name)
         case .folder(let folder):
             let name = URL(fileURLWithPath: target.registeredFile ?? target.name).lastPathComponent
-            return try directory.stage(fileAt: try roots.resolve("\(folder)/\(name)"), module: target.name)
+            return try directory.stage(try roots.open("\(folder)/\(name)"), module: target.name)
         case .inline(let base64):
-            guard base64.utf8.count / 4 * 3 <= directory.artifactLimit else {
+            let padding = base64.utf8.suffix(2).count { $0 == UInt8(ascii: "=") }
+            guard base64.utf8.count / 4 * 3 - padding <= directory.artifactLimit else {
                 throw ReloadError(
                     .artifactTooLarge, "inline has more than \(directory.artifactLimit) bytes")
             }
-            guard let bytes = Data(base64Encoded: base64) else {
+            guard base64.utf8.count % 4 == 0, let bytes = Data(base64Encoded: base64) else {
                 throw ReloadError(.artifactBadInline, "inline is not base64")
             }
             return try directory.stage(bytes: [UInt8](bytes), module: target.name)
         }
     }
 
-    private var roots: ArtifactRoots {
-        guard settings.artifactRoots.isEmpty else { return ArtifactRoots(settings.artifactRoots) }
+    private var roots: [String] {
+        guard settings.artifactRoots.isEmpty else { return settings.artifactRoots }
         let files = state.withLock { $0.modules.values.compactMap(\.target.registeredFile) }
-        return ArtifactRoots(files.sorted().map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
+        return files.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path }.sorted()
     }
 
     /// Takes no more requests and waits for the attempts under way, at most for `grace`. What waits in line is neither

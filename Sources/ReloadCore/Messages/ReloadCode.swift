@@ -79,6 +79,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let artifactBadInline = Self(rawValue: "artifact.bad_inline")
     /// The private copy could not be written.
     public static let artifactNotStaged = Self(rawValue: "artifact.not_staged")
+    /// Others than those who own the artifact root may have written the file.
+    public static let artifactUnsafePermissions = Self(rawValue: "artifact.unsafe_permissions")
 
     /// Not an ELF shared library for this machine.
     public static let pluginNotALibrary = Self(rawValue: "plugin.not_a_library")
@@ -145,7 +147,7 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .messageReplayed,
         .moduleUnknown, .moduleKindMismatch, .moduleQuarantined, .moduleNoPrevious, .moduleNotAttempted,
         .artifactOutsideRoots, .artifactMissing, .artifactNotAFile, .artifactUnreadable, .artifactTooLarge,
-        .artifactDigestMismatch, .artifactBadInline, .artifactNotStaged,
+        .artifactDigestMismatch, .artifactBadInline, .artifactNotStaged, .artifactUnsafePermissions,
         .pluginNotALibrary, .pluginTruncated, .pluginNotOpened, .pluginNoEntry, .pluginABIMismatch,
         .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginStateNotGiven, .pluginVetCrashed,
         .pluginVetTimedOut,
