@@ -187,9 +187,12 @@ package final class Reloader: Sendable {
         {
             return settle()
         }
+        // An empty one tells no message from another.
+        let id = envelope.messageID.flatMap { $0.isEmpty ? nil : $0 }
+        let replyTo = envelope.replyTo.flatMap { $0.isEmpty || $0.utf8.contains(0) ? nil : $0 }
         let ticket = Ticket(
-            id: envelope.messageID, replyTo: envelope.replyTo,
-            correlationID: envelope.correlationID ?? envelope.messageID, place: place, acknowledge: acknowledge)
+            id: id, replyTo: replyTo, correlationID: envelope.correlationID ?? id, place: place,
+            acknowledge: acknowledge)
         let request: Request
         do throws(ReloadError) {
             guard !isOversized else {
@@ -277,9 +280,13 @@ package final class Reloader: Sendable {
     private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) {
         logger.warning(
             "reload message refused", metadata: ["code": "\(error.code)", "reason": "\(error.message)"])
+        // Counts as waiting until it is answered: nothing else bounds how many of them are on their way to the broker.
+        let weight = Weight(envelope.body.count, of: waiting)
         let answer = { @Sendable [self] in
             workers.run { [self] in
-                self.answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
+                withExtendedLifetime(weight) {
+                    self.answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
+                }
             }
         }
         if error.code == .messageUnknownOperation || error.code == .messageUnknownKind {

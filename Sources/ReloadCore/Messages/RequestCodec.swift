@@ -12,12 +12,15 @@ extension Request {
     ///   `message.unknown_operation`, `message.unknown_kind`.
     package static func decode(_ body: [UInt8]) throws(ReloadError) -> Request {
         guard !body.isEmpty else { throw ReloadError(.messageEmpty, "the message has no body") }
-        if let request = RequestReader.read(body) { return request }
-        return try decodeWithCoder(body)
+        let quick = RequestReader.read(body)
+        let request = if let quick { quick } else { try decodeWithCoder(body) }
+        try request.checkTexts()
+        return request
     }
 
     /// The same by `JSONDecoder`, which has words for everything that can be wrong.
     static func decodeWithCoder(_ body: [UInt8]) throws(ReloadError) -> Request {
+        try JSONScreen.check(body)
         do {
             return try JSONDecoder().decode(RequestBody.self, from: Data(body)).request
         } catch let error as ReloadError {
@@ -27,6 +30,26 @@ extension Request {
             throw ReloadError(isJSON ? .messageInvalid : .messageNotJSON, error.pathAndReason, underlying: error)
         } catch {
             throw ReloadError(.messageInvalid, "\(error)", underlying: error)
+        }
+    }
+
+    /// Modules in one request.
+    static let moduleLimit = 1000
+    /// Bytes of a text that is kept or shown: it goes into journals, into reports and onto operators' screens again and again.
+    static let textLimit = 255
+    /// Bytes of a destination, which every instance of the fleet compares with its name.
+    static let destinationLimit = 1024
+
+    private func checkTexts() throws(ReloadError) {
+        func check(_ text: String?, _ name: String, limit: Int = Self.textLimit) throws(ReloadError) {
+            guard let text, text.utf8.count > limit else { return }
+            throw ReloadError(.messageInvalid, "\(name): \(text.utf8.count) bytes, more than \(limit)")
+        }
+        try check(origin, "origin")
+        try check(destination?.pattern, "destination", limit: Self.destinationLimit)
+        for (index, module) in modules.enumerated() {
+            try check(module.name, "modules[\(index)].name")
+            try check(module.version, "modules[\(index)].version")
         }
     }
 
@@ -84,6 +107,9 @@ private struct RequestBody: Codable {
         if container.contains(.modules) || operation != .inventory {
             var list = try container.nestedUnkeyedContainer(forKey: .modules)
             while !list.isAtEnd {
+                guard modules.count < Request.moduleLimit else {
+                    throw ReloadError(.messageInvalid, "more than \(Request.moduleLimit) modules")
+                }
                 let module = try Self.module(try list.nestedContainer(keyedBy: ModuleKey.self), of: operation)
                 guard !modules.contains(where: { $0.name == module.name }) else {
                     throw ReloadError(.messageInvalid, "module \"\(module.name.excerpt)\" is named twice")
@@ -221,8 +247,11 @@ extension DecodingError {
 }
 
 extension String {
-    /// At most 300 characters, so that a publisher cannot fill logs and reports with one field.
+    /// At most 300 scalars, so that a publisher cannot fill logs and reports with one field. Not characters: one of them may
+    /// have any number of combining marks.
     package var excerpt: String {
-        count <= 300 ? self : prefix(300) + "… (\(utf8.count) bytes)"
+        guard utf8.count > 300 else { return self }
+        let start = unicodeScalars.prefix(300)
+        return start.endIndex == endIndex ? self : String(start) + "… (\(utf8.count) bytes)"
     }
 }

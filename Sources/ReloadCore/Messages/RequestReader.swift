@@ -18,6 +18,8 @@ struct RequestReader {
 
     private let bytes: [UInt8]
     private var index = 0
+    /// Values read so far.
+    private var count = 0
 
     private init(_ bytes: [UInt8]) {
         self.bytes = bytes
@@ -63,6 +65,7 @@ struct RequestReader {
     private mutating func modules() throws(GaveUp) -> [[String: Value]] {
         var modules: [[String: Value]] = []
         try elements { (reader) throws(GaveUp) in
+            guard modules.count < Request.moduleLimit else { throw GaveUp() }
             var fields: [String: Value] = [:]
             try reader.members { (reader, key) throws(GaveUp) in try reader.add(key, to: &fields) }
             modules.append(fields)
@@ -121,12 +124,17 @@ struct RequestReader {
     }
 
     private mutating func value(depth: Int) throws(GaveUp) -> Value {
-        guard depth < 16, let first = peek() else { throw GaveUp() }
+        count += 1
+        guard depth < 16, count < JSONScreen.valueLimit / 2, let first = peek() else { throw GaveUp() }
         switch first {
         case UInt8(ascii: "\""): return .string(try string())
         case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return .integer(try integer())
         case UInt8(ascii: "{"):
-            try members { (reader, _) throws(GaveUp) in _ = try reader.value(depth: depth + 1) }
+            var keys: Set<String> = []
+            try members { (reader, key) throws(GaveUp) in
+                guard keys.insert(key).inserted else { throw GaveUp() }
+                _ = try reader.value(depth: depth + 1)
+            }
             return .other
         case UInt8(ascii: "["):
             try elements { (reader) throws(GaveUp) in _ = try reader.value(depth: depth + 1) }
