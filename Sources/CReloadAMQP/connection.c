@@ -214,6 +214,13 @@ int creload_login(creload_connection *connection, const char *virtual_host, cons
     }
     if (answered(connection, operation, reply)) return -1;
     connection->alive = true;
+    /* A publisher may fill a header to the last byte of a frame, and a stream adds the offset to it: the broker sends that frame
+       all the same, and librabbitmq would give up the connection, at the same message again and again. */
+    int frame_max = amqp_get_frame_max(connection->state);
+    connection->frame_max = (size_t)frame_max;
+    int status = amqp_tune_connection(connection->state, amqp_get_channel_max(connection->state), 2 * frame_max,
+                                      amqp_get_heartbeat(connection->state));
+    if (status != AMQP_STATUS_OK) return creload_fail_library(connection, "connection.tune", status);
     return creload_open_channel(connection);
 }
 

@@ -28,6 +28,7 @@ struct creload_connection {
     bool alive;                  /* logged in, and neither side has closed */
     amqp_channel_t channel;      /* the open channel; 0 when there is none */
     amqp_channel_t last_channel; /* numbers are not used again: frames of a closed channel may still be on their way */
+    size_t frame_max;            /* bytes of the largest frame that both sides agreed on; librabbitmq takes larger ones */
     bool confirming;
     uint64_t published; /* messages sent since confirm.select */
 

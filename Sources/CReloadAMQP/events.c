@@ -76,7 +76,7 @@ static int take_header(creload_connection *connection, const amqp_frame_t *frame
     connection->received = 0;
     const amqp_basic_properties_t *properties = frame->payload.properties.decoded;
 
-    if (event->body_size > (uint64_t)amqp_get_frame_max(connection->state) - 8) {
+    if (event->body_size > connection->frame_max - 8) {
         connection->is_detached = true;
         detach(connection, &event->exchange);
         detach(connection, &event->routing_key);
@@ -300,8 +300,8 @@ creload_header creload_event_header(const creload_connection *connection, int32_
 }
 
 creload_header creload_find_header(const creload_connection *connection, const uint8_t *name, size_t count) {
-    int32_t index = connection->headers.num_entries - 1;
-    for (; index >= 0; index--) {
+    int32_t index = 0;
+    for (; index < connection->headers.num_entries; index++) {
         amqp_bytes_t key = connection->headers.entries[index].key;
         if (key.len == count && memcmp(key.bytes, name, count) == 0) break;
     }

@@ -120,7 +120,7 @@ static int send_message(creload_connection *connection, const char *exchange, co
     frame.payload.properties.decoded = &connection->properties;
     status = amqp_send_frame(connection->state, &frame);
 
-    size_t most = (size_t)amqp_get_frame_max(connection->state) - 8;
+    size_t most = connection->frame_max - 8;
     for (size_t sent = 0; status == AMQP_STATUS_OK && sent < count;) {
         size_t size = count - sent < most ? count - sent : most;
         frame = (amqp_frame_t){.frame_type = AMQP_FRAME_BODY, .channel = connection->channel};
@@ -139,7 +139,7 @@ int creload_publish(creload_connection *connection, const char *exchange, const 
     connection->properties._flags |= AMQP_BASIC_DELIVERY_MODE_FLAG;
     if (strlen(exchange) > UINT8_MAX || strlen(routing_key) > UINT8_MAX) {
         connection->unusable = "an exchange name or routing key is longer than 255 bytes";
-    } else if (connection->properties_size + 64 > (size_t)amqp_get_frame_max(connection->state)) {
+    } else if (connection->properties_size + 64 > connection->frame_max) {
         connection->unusable = "the message's headers are larger than a frame";
     }
     if (connection->unusable) {

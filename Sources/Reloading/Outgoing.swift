@@ -38,7 +38,8 @@ extension Publisher {
         done: @escaping @Sendable () -> Void
     ) {
         var envelope = envelope
-        envelope.headers = envelope.headers.filter { $0.value != .other }
+        // All of them or none: half of them would look like the message that came.
+        envelope.headers = envelope.hasModestHeaders ? envelope.headers.filter { $0.value != .other } : [:]
         envelope.headers["x-reload-code"] = .string(error.code.rawValue)
         envelope.headers["x-reload-reason"] = .string(error.message)
         envelope.headers["x-reload-body-size"] = .integer(Int64(clamping: envelope.bodySize))
@@ -48,6 +49,16 @@ extension Publisher {
         publish(envelope, exchange: exchange, routingKey: "") { result in
             copies.isSettled(result, "unreadable message not kept", logger)
         }
+    }
+}
+
+extension Envelope {
+    /// Whether the headers fit into a message together with others: a frame has room for 128 KiB, and the shim for 64 of them.
+    fileprivate var hasModestHeaders: Bool {
+        let sizes = headers.map { name, value in
+            if case .string(let text) = value { name.utf8.count + text.utf8.count } else { name.utf8.count }
+        }
+        return sizes.count <= 32 && sizes.reduce(0, +) <= 32 << 10 && headers.keys.allSatisfy { $0.utf8.count <= 128 }
     }
 }
 

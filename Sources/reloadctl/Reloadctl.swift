@@ -29,6 +29,16 @@ struct Reloadctl: ParsableCommand {
         throw ValidationError("name a subcommand")
     }
 
+    /// librabbitmq decodes tables in tables by recursion; a message's header has room for 26,000 of them, which is seen to
+    /// take up to 4 MB. The main thread's stack grows as far as the limit is now.
+    private static func enlargeStack() {
+        var limit = rlimit()
+        let stack = Int32(RLIMIT_STACK.rawValue)
+        guard unsafe getrlimit(stack, &limit) == 0 else { return }
+        limit.rlim_cur = max(limit.rlim_cur, min(32 << 20, limit.rlim_max))
+        unsafe setrlimit(stack, &limit)
+    }
+
     /// ArgumentParser's own `main` would end with sysexits' 64 where the contract says 2.
     static func main() {
         // A reader that has gone is told by write(); standard error may have none at all.
@@ -38,6 +48,7 @@ struct Reloadctl: ParsableCommand {
                 "reloadctl: warning: everybody here could read the password of the command line for a moment; "
                     + "give it with --broker passfile:PATH or in $AMQP_URL")
         }
+        enlargeStack()
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -151,6 +151,24 @@ import Testing
         #expect(send(&outbox, from: 2) == ["d", "e"])
     }
 
+    /// `amq.rabbitmq.reply-to.g1hkAA.x` makes RabbitMQ 3.10 close the connection of whoever publishes to it.
+    @Test func aReplyQueueThatTheBrokerCannotBearIsGivenUp() {
+        var outbox = outbox("report")
+        var copy = message("copy")
+        copy.exchange = ""
+        _ = outbox.add(copy)
+        #expect(send(&outbox) == ["report", "copy"])
+        #expect(names(outbox.connectionLost(refusal(541))) == [])
+        // One at a time. What goes to an exchange of ours stays, whatever ails the broker.
+        #expect(send(&outbox) == ["report"])
+        #expect(names(outbox.connectionLost(refusal(541))) == [])
+        #expect(send(&outbox) == ["report"])
+        #expect(names(outbox.confirmed(1, multiple: false)) == ["report"])
+        #expect(send(&outbox) == ["copy"])
+        #expect(names(outbox.connectionLost(refusal(541))) == ["copy:broker.not_found"])
+        #expect(outbox.isEmpty)
+    }
+
     @Test func aBrokerThatStopsBlamesNoMessage() {
         var outbox = outbox("a")
         _ = send(&outbox)

@@ -1,3 +1,4 @@
+internal import Logging
 internal import Reloading
 
 /// The command line: settings of the agent, and the modules it has.
@@ -7,6 +8,8 @@ struct Arguments {
     }
 
     var settings: ReloadAgent.Settings
+    /// The least of the log that becomes an event.
+    var logLevel = Logger.Level.notice
     var configs: [(name: String, file: String)] = []
     var plugins: [(name: String, file: String)] = []
 
@@ -27,6 +30,9 @@ struct Arguments {
                     throw Mistake(text: "no delivery \(value)")
                 }
                 settings.delivery = delivery
+            case "--log-level":
+                guard let level = Logger.Level(rawValue: value) else { throw Mistake(text: "no log level \(value)") }
+                logLevel = level
             case "--heartbeat": settings.heartbeat = try Self.number(option, value)
             case "--report-interval": settings.reportInterval = .seconds(try Self.number(option, value))
             case "--keep": settings.keep = try Self.number(option, value)

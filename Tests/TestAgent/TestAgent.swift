@@ -30,7 +30,8 @@ enum TestAgent {
         unsafe pthread_sigmask(SIG_BLOCK, &wanted, nil)
         endWithTheReader()
 
-        let agent = try ReloadAgent(arguments.settings, logger: Logger(label: "agent") { _ in EventLog() })
+        let logger = Logger(label: "agent") { _ in EventLog(logLevel: arguments.logLevel) }
+        let agent = try ReloadAgent(arguments.settings, logger: logger)
         let modules = try Modules(arguments, agent)
         try agent.start()
         Event(event: "started", modules: modules.present).say()

@@ -201,7 +201,9 @@ int creload_reject(creload_connection *connection, uint64_t tag, bool requeue);
 const creload_event *CRELOAD_NULLABLE creload_next(creload_connection *connection);
 /* Header number `index` of the event that creload_next() returned last. */
 creload_header creload_event_header(const creload_connection *connection, int32_t index);
-/* The header called `name` of that event, of several the last; with `name.bytes` NULL when there is none. */
+/* The header called `name` of that event; with `name.bytes` NULL when there is none. Of several the
+   first: where the broker sets a header that the publisher has written twice, as `x-stream-offset` of a stream, it replaces
+   the first and leaves the other. */
 creload_header creload_find_header(const creload_connection *connection, const uint8_t *name, size_t count);
 
 /* An eventfd, with which another thread ends a poll(); Swift's C library module does not have it. -1 when the process has

@@ -372,14 +372,14 @@ extension Connection {
         var envelope = Envelope(
             body: unsafe [UInt8](UnsafeBufferPointer(start: event.body.bytes, count: event.body.count)))
         envelope.bodySize = unsafe event.body_size
-        envelope.contentType = unsafe optionalString(event.content_type)
-        envelope.type = unsafe optionalString(event.type)
-        envelope.messageID = unsafe optionalString(event.message_id)
-        envelope.correlationID = unsafe optionalString(event.correlation_id)
-        envelope.replyTo = unsafe optionalString(event.reply_to)
-        envelope.appID = unsafe optionalString(event.app_id)
-        envelope.userID = unsafe optionalString(event.user_id)
-        envelope.expiration = unsafe optionalString(event.expiration)
+        envelope.contentType = unsafe property(event.content_type)
+        envelope.type = unsafe property(event.type)
+        envelope.messageID = unsafe property(event.message_id)
+        envelope.correlationID = unsafe property(event.correlation_id)
+        envelope.replyTo = unsafe property(event.reply_to)
+        envelope.appID = unsafe property(event.app_id)
+        envelope.userID = unsafe property(event.user_id)
+        envelope.expiration = unsafe property(event.expiration)
         if unsafe event.has_timestamp { envelope.timestamp = unsafe event.timestamp }
         for index in 0..<(unsafe event.header_count) {
             let header = unsafe creload_event_header(raw, index)
@@ -390,7 +390,9 @@ extension Connection {
             case .CRELOAD_VALUE_BOOL: value = unsafe .bool(header.integer != 0)
             case .CRELOAD_VALUE_OTHER: value = .other
             }
-            envelope.headers[unsafe string(header.name)] = value
+            let name = unsafe string(header.name)
+            // Of several of a name the first, as creload_find_header() has it.
+            if envelope.headers[name] == nil { envelope.headers[name] = value }
         }
         return envelope
     }
@@ -400,8 +402,12 @@ extension Connection {
         unsafe String(decoding: UnsafeBufferPointer(start: bytes.bytes, count: bytes.count), as: UTF8.self)
     }
 
-    private func optionalString(_ bytes: creload_bytes) -> String? {
-        unsafe bytes.bytes == nil ? nil : string(bytes)
+    /// At most 255 bytes again where U+FFFD took more than what it stands for, so that a report can bear it.
+    private func property(_ bytes: creload_bytes) -> String? {
+        guard unsafe bytes.bytes != nil else { return nil }
+        var text = unsafe string(bytes)
+        while text.utf8.count > UInt8.max { text.unicodeScalars.removeLast() }
+        return text
     }
 
     private func check(_ result: Int32, file: String = #fileID, line: Int = #line) throws(BrokerError) {

@@ -129,7 +129,8 @@ struct Outbox: Sendable {
     /// Connection or channel is gone, so nothing is confirmed any more: what was in flight is sent again.
     ///
     /// When the broker closed because of a message, it does not say which one. If only one was in flight, it fails with
-    /// the broker's words; otherwise each of them goes out alone next time.
+    /// the broker's words; otherwise each of them goes out alone next time. An internal error of the broker is held only
+    /// against what goes to a queue that somebody else named: some names make it fail every time.
     mutating func connectionLost(_ error: BrokerError) -> [Settled] {
         isBlocked = false
         resumesAt = nil
@@ -138,7 +139,10 @@ struct Outbox: Sendable {
         for index in unconfirmed.indices { unconfirmed[index].returned = nil }
         let unsent = sending.map { [$0] } ?? []
         sending = nil
-        guard error.blamesMessage, !unconfirmed.isEmpty else {
+        let mayBlame = { (message: Outgoing) in
+            error.blamesMessage || error.replyCode == 541 && message.exchange.isEmpty
+        }
+        guard unconfirmed.contains(where: mayBlame) else {
             waiting.prepend(unconfirmed + unsent)
             return dropOverflow()
         }

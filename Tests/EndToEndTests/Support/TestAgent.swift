@@ -17,6 +17,9 @@ final class TestAgent: Sendable {
         /// nil: a folder of its own.
         var stateDirectory: String?
         var environment: [String: String] = [:]
+        var logLevel = "notice"
+        /// Stack of the main thread and of others that ask for none of their own; nil: as the test's.
+        var stackKilobytes: Int?
         /// nil: it sees the files that the test sees.
         var mounts: Mounts?
     }
@@ -82,6 +85,7 @@ final class TestAgent: Sendable {
             "--service", world.service, "--instance", instance, "--broker", settings.broker ?? world.broker.url,
             "--state-dir", stateDirectory, "--artifacts", world.folder + "/artifacts", "--delivery", settings.delivery,
             "--heartbeat", "\(settings.heartbeat)", "--report-interval", "\(settings.reportInterval)",
+            "--log-level", settings.logLevel,
         ]
         for name in settings.configs {
             let file = "\(world.folder)/artifacts/\(name).yaml"
@@ -91,6 +95,10 @@ final class TestAgent: Sendable {
         }
         for (name, product) in settings.plugins { arguments += ["--plugin", "\(name)=\(try world.plugin(product))"] }
         var program = Self.path
+        if let size = settings.stackKilobytes {
+            arguments = ["-c", "ulimit -S -s \(size); exec \"$0\" \"$@\"", program] + arguments
+            program = "/bin/sh"
+        }
         if let mounts = settings.mounts {
             arguments = ["--target", "\(mounts.process)", "--mount", program] + arguments
             program = "/usr/bin/nsenter"

@@ -1,0 +1,311 @@
+import Foundation
+import ReloadAMQP
+import ReloadCore
+import Synchronization
+import Testing
+
+extension EndToEnd {
+    /// Whatever a publisher puts into a message costs an agent at most one refusal.
+    @Suite(.withBroker) struct PoisonTests {
+        /// An agent that gets tables in tables through a queue, where a stream would take them out, on a thread whose stack
+        /// would be a megabyte; and one that reads the stream.
+        @Test(arguments: ["stream", "queue"])
+        func hostileMessagesLeaveItAliveAndItsMemoryFlat(delivery: String) async throws {
+            try await HostileRun(count: min(HostileRun.count, 20_000), delivery: delivery).run()
+        }
+
+        /// What fills a frame: after the offset that a stream adds, it is larger than any that both sides agreed on.
+        @Test func aHeaderThatFillsItsFrameIsNoEndOfTheConnection() async throws {
+            try await World.run { world in
+                let agent = world.agent("one") { $0.configs = ["rules", "victim"] }
+                let answers = try await HostileAnswers.start(world, count: 1000)
+                try await agent.start()
+                try answers.follow(agent)
+                try await answers.awaitOnline()
+                let publisher = try HostilePublisher(world, seed: 1)
+                try await publisher.publish(0, quarter: 1) { $0.fillingFrames() }
+                #expect(try await answers.state(of: "good-1") == .applied)
+                // The journal is that of the whole suite: a reply queue in it makes the broker close the publisher's connection.
+                let lost = try agent.events.compactMap(\.message).filter {
+                    $0.hasPrefix("the broker is not available") && !$0.contains("INTERNAL_ERROR")
+                }
+                #expect(lost == [])
+            }
+        }
+
+        /// What an operator's terminal gets of hostile requests and reports is text.
+        @Test func nothingThatMovesTheTerminalReachesIt() async throws {
+            try await World.run { world in
+                let agent = world.agent("one") { $0.configs = ["rules", "victim"] }
+                let answers = try await HostileAnswers.start(world, count: 2000)
+                try await agent.start()
+                try answers.follow(agent)
+                try await answers.awaitOnline()
+                try await HostilePublisher(world, seed: 2).publish(500, quarter: 1)
+                #expect(try await answers.state(of: "good-1") == .applied)
+                try await onThread { [url = world.broker.url] in
+                    let reports = try RawPublisher(url, exchange: "reload.status")
+                    for number in 0..<20 { try reports.publish(Self.hostileReport(number)) }
+                    try reports.awaitConfirms()
+                }
+                for arguments in [["status"], ["status", "--json"], ["history"], ["history", "--json"]] {
+                    let outcome = try await Command(
+                        Repository.binaries + "/reloadctl", arguments, environment: ["AMQP_URL": world.broker.url]
+                    ).outcome()
+                    #expect(outcome.status == 0, "\(arguments): \(outcome.errors)")
+                    let text = outcome.output + outcome.errors
+                    #expect(text.utf8.count > 100)
+                    let commands = text.unicodeScalars.filter { scalar in
+                        scalar != "\n"
+                            && (scalar.properties.generalCategory == .control || scalar.properties.isBidiControl)
+                    }
+                    #expect(commands.isEmpty, "\(arguments): \(Set(commands.map(\.value)))")
+                    #expect(text.utf8.split(separator: UInt8(ascii: "\n")).allSatisfy { $0.count < 1 << 20 })
+                }
+            }
+        }
+
+        private static func hostileReport(_ number: Int) -> RawMessage {
+            let nasty =
+                #"\u001b]0;pwned\u0007\u001b[2J\u009b31m\u202egnihtemos\n\r"#
+                + String(repeating: "e\u{301}", count: 1000)
+            let most = #"9223372036854775807"#
+            let at = number % 2 == 0 ? "2026-11-21T03:00:00Z" : "999999999-01-01T00:00:00Z"
+            let lingering = #"{"generation":1,"in_flight":\#(most),"age_ms":\#(most)}"#
+            let body = """
+                {"protocol":"reload.status.v1","request":"hostile-1","service":"\(nasty)","instance":"\(number)\(nasty)",
+                "sequence":1,"state":"\(number % 3 == 0 ? "refused" : "online")","code":"\(nasty)","message":"\(nasty)","at":"\(at)",
+                "modules":[{"name":"\(nasty)","state":"online","code":"ok","message":"\(nasty)","timings_ms":{},
+                "desired":{"revision":\(most),"version":"\(nasty)"},"running":{"revision":1,"digest":"\(nasty)","generation":1},
+                "lingering":[\(lingering),\(lingering)]}]}
+                """
+            return RawMessage(
+                body: number == 19 ? Array(repeating: UInt8(ascii: "["), count: 1 << 20) : Array(body.utf8))
+        }
+    }
+}
+
+/// As many as `$RELOAD_HOSTILE_MESSAGES` says, for longer than tests may take otherwise.
+@Suite(
+    .serialized, .withBroker, .enabled(if: HostileRun.count > 20_000, "$RELOAD_HOSTILE_MESSAGES asks for it"),
+    .timeLimit(.minutes(max(1, HostileRun.count / 10_000))))
+struct LongPoisonTests {
+    @Test(arguments: ["stream", "queue"])
+    func hostileMessagesLeaveItAliveAndItsMemoryFlat(delivery: String) async throws {
+        try await HostileRun(count: HostileRun.count, delivery: delivery).run()
+    }
+}
+
+/// A row of hostile messages to one agent, with good ones between them.
+struct HostileRun {
+    let count: Int
+    let delivery: String
+
+    /// How many are asked for.
+    static let count = Int(ProcessInfo.processInfo.environment["RELOAD_HOSTILE_MESSAGES"] ?? "") ?? 20_000
+
+    /// What the resident memory may grow by in the last quarter, in KiB: the allocator's noise is below it, and what leaks
+    /// `growthLimit * 1024 / (count / 4)` bytes for each message is above it: 16.8 of a million, 840 of 20,000.
+    private let growthLimit = 4096
+
+    func run() async throws {
+        try await World.run { world in
+            let agent = world.agent("one") { settings in
+                settings.configs = ["rules", "victim"]
+                settings.delivery = delivery
+                settings.logLevel = "critical"
+                settings.stackKilobytes = 1024
+            }
+            let answers = try await HostileAnswers.start(world, count: count + 1000)
+            try await agent.start()
+            try answers.follow(agent)
+            try await answers.awaitOnline()
+            let seed = UInt64.random(in: 0...UInt64.max)
+            print("hostile messages: \(count) by \(delivery), seed \(seed)")
+            let publisher = try HostilePublisher(world, seed: seed)
+            var resident: [Int] = []
+            for quarter in 1...4 {
+                let start = ContinuousClock.now
+                try await publisher.publish(count / 4, quarter: quarter)
+                // Dead letters are answered in their order.
+                #expect(try await answers.state(of: "end-\(quarter)") == .refused)
+                #expect(try await answers.state(of: "good-\(quarter)") == .applied)
+                let status = try await agent.status()
+                #expect(status.modules?["rules"]?.revision == Int64(quarter))
+                resident.append(status.residentKilobytes ?? 0)
+                print(
+                    "  quarter \(quarter): \(resident.last ?? 0) KiB, \(status.descriptors ?? 0) descriptors,",
+                    "\(answers.answered) answered, \(start.duration(to: .now))")
+            }
+            #expect(resident[3] - resident[2] < growthLimit, "\(resident) KiB, seed \(seed)")
+            #expect(answers.answered > count / 2, "seed \(seed)")
+            #expect(answers.answeredAgain == [], "seed \(seed)")
+            try await agent.stop()
+        }
+    }
+}
+
+private func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread { continuation.resume(with: Result { try body() }) }.start()
+    }
+}
+
+/// Publishes hostile messages to the instances of a world, and good ones between them.
+private struct HostilePublisher {
+    private final class Row: Sendable {
+        let messages: Mutex<HostileMessages>
+        init(_ messages: HostileMessages) { self.messages = Mutex(messages) }
+    }
+
+    private let row: Row
+    private let url: String
+    private let service: String
+
+    init(_ world: World, seed: UInt64) throws {
+        row = Row(HostileMessages(seed: seed, service: world.service))
+        (url, service) = (world.broker.url, world.service)
+    }
+
+    /// Publishes those made by hand, `count` at random, one that nobody can read and a good one.
+    func publish(
+        _ count: Int, quarter: Int,
+        byHand: @escaping @Sendable (inout HostileMessages) -> [RawMessage] = { $0.byHand() + [$0.oversized()] }
+    ) async throws {
+        try await onThread { [self] in
+            let publisher = try RawPublisher(url)
+            for message in row.messages.withLock({ byHand(&$0) }) { try publisher.publish(message) }
+            for number in 0..<count {
+                try publisher.publish(row.messages.withLock { $0.next() })
+                // Nobody else reads them, and a million of them would be a gigabyte.
+                if number % 50_000 == 49_999 { try publisher.purge("reload.dead") }
+            }
+            let good = NumberedRequest(
+                id: "good-\(quarter)", service: service, config: "rules", revision: Int64(quarter))
+            for (id, body) in [("end-\(quarter)", [0x7b]), (good.id, good.envelope.body)] {
+                try publisher.publish(RawMessage(properties: [RawMessage.messageID: Array(id.utf8)], body: body))
+            }
+            try publisher.awaitConfirms()
+        }
+    }
+}
+
+/// Counts the answers to hostile messages as they come, and waits for others.
+private final class HostileAnswers: Sendable {
+    private struct State {
+        /// How often each number was answered.
+        var counts: [UInt8]
+        /// The report that answered it, which may come twice: it is sent again when the broker has not confirmed it.
+        var reports: [Int]
+        var answered = 0
+        var isOnline = false
+        var states: [String: ReportState] = [:]
+        var waiting: [CheckedContinuation<Void, Never>] = []
+        var failure: String?
+    }
+
+    private let state: Mutex<State>
+
+    private init(count: Int) {
+        state = Mutex(
+            State(counts: [UInt8](repeating: 0, count: count), reports: [Int](repeating: 0, count: count)))
+    }
+
+    /// How many numbers were answered.
+    var answered: Int { state.withLock { $0.answered } }
+    /// Those that were answered more than once.
+    var answeredAgain: [Int] { state.withLock { state in state.counts.indices.filter { state.counts[$0] > 1 } } }
+
+    /// Follows the reports of a world's service until the broker ends.
+    static func start(_ world: World, count: Int) async throws -> HostileAnswers {
+        let answers = HostileAnswers(count: count)
+        let (url, service) = (world.broker.url, world.service)
+        try await withCheckedThrowingContinuation { (bound: CheckedContinuation<Void, any Error>) in
+            Thread {
+                var isBound = false
+                do {
+                    var connection = try Connection.open(ConnectionSettings(url: try BrokerURL(url), name: "answers"))
+                    try Topology().declare(on: &connection)
+                    let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
+                    try connection.bind(queue: queue.name, to: "reload.status", routingKey: "\(service).#")
+                    _ = try connection.consume(queue.name, noAcknowledge: true)
+                    isBound = true
+                    bound.resume()
+                    while true {
+                        while let event = try connection.next() {
+                            guard case .delivery(let delivery) = event,
+                                let report = try? Report.decode(delivery.envelope.body)
+                            else { continue }
+                            answers.take(report, delivery.envelope.messageID.hashValue)
+                        }
+                        connection.wait(timeoutMilliseconds: 1000)
+                    }
+                } catch {
+                    if !isBound { return bound.resume(throwing: error) }
+                    answers.change { $0.failure = "\(error)" }
+                }
+            }.start()
+        }
+        return answers
+    }
+
+    private func take(_ report: Report, _ name: Int) {
+        change { state in
+            state.isOnline = state.isOnline || report.state == .online
+            guard report.state.isFinal else { return }
+            for id in [report.request].compactMap({ $0 }) + (report.superseded ?? []) {
+                if let number = HostileMessages.number(of: id), state.counts.indices.contains(number) {
+                    guard state.reports[number] != name else { continue }
+                    state.reports[number] = name
+                    state.counts[number] = min(2, state.counts[number] + 1)
+                    if state.counts[number] == 1 { state.answered += 1 }
+                } else if !id.hasPrefix("hostile-") {
+                    state.states[id] = report.state
+                }
+            }
+        }
+    }
+
+    /// Waits no longer for answers than the agent lives.
+    func follow(_ agent: TestAgent) throws {
+        let command = try agent.command
+        Task {
+            let outcome = await command.outcome()
+            change { $0.failure = "the agent ended with \(outcome.status): \(outcome.errors.suffix(1000))" }
+        }
+    }
+
+    func awaitOnline() async throws {
+        _ = try await first { $0.isOnline ? true : nil }
+    }
+
+    /// How a request was answered, when it is.
+    func state(of id: String) async throws -> ReportState {
+        try await first { $0.states[id] }
+    }
+
+    private func first<Value: Sendable>(_ pick: (State) -> Value?) async throws -> Value {
+        while true {
+            let (value, failure) = state.withLock { (pick($0), $0.failure) }
+            if let value { return value }
+            if let failure { throw TestFailure("no more reports: \(failure)") }
+            await withCheckedContinuation { continuation in
+                let isThere = state.withLock { state in
+                    guard pick(state) == nil, state.failure == nil else { return true }
+                    state.waiting.append(continuation)
+                    return false
+                }
+                if isThere { continuation.resume() }
+            }
+        }
+    }
+
+    private func change(_ body: (inout State) -> Void) {
+        let waiting = state.withLock { state in
+            body(&state)
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+        for continuation in waiting { continuation.resume() }
+    }
+}
