@@ -99,3 +99,65 @@ struct LiveFrameTests {
         #expect(!frame(fleet(1, failing: 1)).joined().contains("\u{1B}"))
     }
 }
+
+/// What an operator reads was written by others.
+struct HostileTextTests {
+    private let nasty = "a\u{1B}[2J\u{7F}\u{9B}31m\u{202E}\r\n\u{2028}b"
+
+    private func isHarmless(_ text: String) -> Bool {
+        text.unicodeScalars.allSatisfy {
+            $0.properties.generalCategory != .control && !$0.properties.isBidiControl
+                && $0.properties.generalCategory != .lineSeparator
+        }
+    }
+
+    @Test func terminalCommandsAreTakenOutOfText() {
+        #expect(isHarmless(nasty.printable))
+        #expect(Table(header: ["A"], rows: [[nasty]]).lines.allSatisfy(isHarmless))
+    }
+
+    @Test func terminalCommandsAreEscapedInJSON() throws {
+        let line = try [nasty].jsonLine()
+        #expect(isHarmless(line.replacing("\u{2028}", with: "")))
+        #expect(try JSONDecoder().decode([String].self, from: Data(line.utf8)) == [nasty])
+    }
+
+    @Test func aLongCellDoesNotWidenEveryRow() {
+        let table = Table(
+            header: ["A", "B"],
+            rows: Array(repeating: ["x", "y"], count: 100) + [
+                [String(repeating: "x", count: 1 << 20), "e" + String(repeating: "\u{301}", count: 1 << 20)]
+            ])
+        #expect(table.lines.map(\.utf8.count).reduce(0, +) < 100_000)
+    }
+
+    @Test func numbersAtTheirEndsAreShown() {
+        var view = FleetView()
+        var lagging = module("b", 7, desired: .max)
+        lagging.lingering = Array(
+            repeating: LingeringReport(generation: .max, inFlight: .max, ageMilliseconds: .max), count: 3)
+        view.fold(report("web-1", .online, modules: [lagging]))
+        for now in [Date.distantPast, .distantFuture, Date(timeIntervalSince1970: 1e300)] {
+            let rows = view.present(matching: nil).flatMap { StatusRow.rows($0.key, $0.value, only: nil, now: now) }
+            #expect(rows.count == 1)
+        }
+    }
+
+    @Test(arguments: [0, 1 << 40, 1 << 52, UInt64(Int64.max), .max])
+    func timestampsBeyondTheCalendarAreShown(timestamp: UInt64) throws {
+        var log = RequestLog()
+        for body in [
+            "", #"{"model_path":"m"}"#,
+            #"{"protocol":"reload.request.v1","operation":"inventory","issued_at":"999999-12-31T23:59:59Z"}"#,
+        ] {
+            var envelope = Envelope(body: Array(body.utf8))
+            envelope.timestamp = timestamp
+            log.add(envelope)
+        }
+        #expect(log.entries.count == 3)
+        for entry in log.entries {
+            #expect(!entry.text.isEmpty)
+            #expect(try !HistoryLine(entry).jsonLine().isEmpty)
+        }
+    }
+}

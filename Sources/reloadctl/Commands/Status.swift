@@ -35,10 +35,10 @@ struct Status: ParsableCommand {
         try run.send(json: false)
         try show(run.view)
         for instance in run.answers.silent {
-            StandardError.line("reloadctl: no response from \(instance); its last report is shown".printable)
+            StandardError.line("reloadctl: no response from \(instance); its last report is shown")
         }
         for (instance, answer) in run.answers.given where !answer.state.isSuccess {
-            StandardError.line("reloadctl: \(instance) does not tell: \(Answers.reason(answer))".printable)
+            StandardError.line("reloadctl: \(instance) does not tell: \(Answers.reason(answer))")
         }
         try run.finish().check()
     }
@@ -106,7 +106,8 @@ enum StatusRow {
 
     /// A row for each module. `behind` marks one that does not run what was asked.
     static func rows(_ instance: Instance, _ entry: FleetView.Entry, only name: String?, now: Date) -> [[String]] {
-        let age = entry.at.map { Duration.milliseconds(Int64(now.timeIntervalSince($0) * 1000)).age } ?? "?"
+        let milliseconds = entry.at.flatMap { Int64(exactly: (now.timeIntervalSince($0) * 1000).rounded()) }
+        let age = milliseconds.map { Duration.milliseconds($0).age } ?? "?"
         let modules = entry.modules.values.filter { name == nil || $0.name == name }.sorted { $0.name < $1.name }
         guard !modules.isEmpty || name != nil else {
             return [["\(instance)", "-", "-", "-", "-", "-", "-", "-", "-", age]]
@@ -116,7 +117,7 @@ enum StatusRow {
             let desired = module.desired?.revision
             let isBehind = desired != nil && desired != running?.revision
             let digest = running?.digest.map { $0.replacing(Digest.prefix, with: "").prefix(12) }
-            let calls = module.lingering.map(\.inFlight).reduce(0, +)
+            let calls = module.lingering.map(\.inFlight).reduce(0) { $0.addingReportingOverflow($1).partialValue }
             return [
                 "\(instance)", module.name, isBehind ? "behind" : "current", running.map { "\($0.revision)" } ?? "-",
                 desired.map { "\($0)" } ?? "-", running?.version ?? "-", running?.generation.map { "\($0)" } ?? "-",

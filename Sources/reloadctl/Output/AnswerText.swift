@@ -106,8 +106,17 @@ struct SummaryLine: Encodable {
 }
 
 extension Encodable {
-    /// The value on one line, as `--json` prints it.
+    /// The value on one line, as `--json` prints it, which may be to a terminal. JSON leaves alone what terminals also take
+    /// for commands (U+007F to U+009F), or for an order to write backwards.
     func jsonLine() throws -> String {
-        String(decoding: try ReloadJSON.encoder().encode(self), as: UTF8.self)
+        let text = String(decoding: try ReloadJSON.encoder().encode(self), as: UTF8.self)
+        return text.unicodeScalars.reduce(into: "") { line, scalar in
+            if 0x7f...0x9f ~= scalar.value || scalar.properties.isBidiControl {
+                let digits = String(scalar.value, radix: 16)
+                line += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            } else {
+                line.unicodeScalars.append(scalar)
+            }
+        }
     }
 }

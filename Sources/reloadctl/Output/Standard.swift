@@ -66,7 +66,11 @@ enum StandardError {
         }
     }
 
-    static func line(_ text: String) { write(text + "\n") }
+    /// A line or several, without anything that a terminal would take for a command: some of it the broker said.
+    static func line(_ text: String) {
+        write(
+            text.split(separator: "\n", omittingEmptySubsequences: false).map { String($0).printable + "\n" }.joined())
+    }
 
     /// Writes what the terminal takes at once; returns the rest.
     static func writeNow(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
@@ -93,14 +97,15 @@ private func writeSome(_ bytes: ArraySlice<UInt8>, to descriptor: Int32) -> Int 
 }
 
 extension String {
-    /// The text on one line and without control characters: what others send must not move the operator's cursor.
+    /// The text on one line, without control characters and without those that turn the direction of writing: what others
+    /// send must not move the operator's cursor, nor show something else than what is there.
     var printable: String {
         String(
             String.UnicodeScalarView(
                 unicodeScalars.map { scalar in
                     switch scalar.properties.generalCategory {
                     case .control, .lineSeparator, .paragraphSeparator: " "
-                    default: scalar
+                    default: scalar.properties.isBidiControl ? " " : scalar
                     }
                 }))
     }

@@ -1,11 +1,13 @@
-/// Columns of text, each as wide as its widest cell.
+internal import ReloadCore
+
+/// Columns of text, each as wide as its widest cell, which is cut: every other row is padded to it.
 struct Table {
     var header: [String]
     var rows: [[String]] = []
 
     /// One line for each row, the header first; no blanks at the end of a line.
     var lines: [String] {
-        let all = [header] + rows.map { $0.map(\.printable) }
+        let all = [header] + rows.map { $0.map(\.excerpt.printable) }
         let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
         return all.map { row in
             zip(row, widths).map { cell, width in cell.padded(to: width) }.joined(separator: "  ").withoutTrailingBlanks
