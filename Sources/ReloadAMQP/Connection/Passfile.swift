@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
+internal import ReloadCore
 
 extension BrokerURL {
     /// Reads what an operator gives: a URL, or `passfile:PATH`, a file whose only line is one.
@@ -21,37 +17,22 @@ extension BrokerURL {
     }
 
     private static let passfile = "passfile:"
-    private static let sizeLimit = 65_536
 
     private static func read(_ path: String) throws(BrokerError) -> String {
         func refuse(_ reason: String) -> BrokerError {
             BrokerError(.badPassfile, "\(path): \(reason)", operation: "passfile")
         }
 
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
-        guard descriptor >= 0 else { throw refuse(unsafe String(cString: strerror(errno))) }
-        defer { close(descriptor) }
-        // Of what was opened, not of what the path may lead to by now.
-        var status = stat()
-        guard unsafe fstat(descriptor, &status) == 0 else { throw refuse(unsafe String(cString: strerror(errno))) }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw refuse("it is no regular file") }
-        guard status.st_uid == geteuid() || status.st_uid == 0 else {
-            throw refuse("it belongs to user \(status.st_uid), neither to this one nor to root")
+        let text: String
+        do throws(ProtectedFile.Refusal) {
+            text = try ProtectedFile.read(path, isSecret: true)
+        } catch {
+            throw refuse(error.reason)
         }
-        guard status.st_mode & 0o077 == 0 else {
-            throw refuse(
-                "its mode is \(String(status.st_mode & 0o7777, radix: 8)): group or others could read or write it; "
-                    + "chmod 600 it")
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        guard let line = lines.first, !line.isEmpty, lines.dropFirst().allSatisfy(\.isEmpty) else {
+            throw refuse("it does not hold one line of text, the broker's URL")
         }
-        var bytes = [UInt8](repeating: 0, count: sizeLimit + 1)
-        // A regular file gives all it has at once.
-        let count = unsafe pread(descriptor, &bytes, bytes.count, 0)
-        guard count >= 0 else { throw refuse(unsafe String(cString: strerror(errno))) }
-        guard count <= sizeLimit else { throw refuse("it holds more than \(sizeLimit) bytes") }
-        bytes.removeLast(bytes.count - count)
-        while bytes.last == UInt8(ascii: "\n") || bytes.last == UInt8(ascii: "\r") { bytes.removeLast() }
-        guard let text = String(validating: bytes, as: UTF8.self), !text.isEmpty, !text.contains(where: \.isNewline)
-        else { throw refuse("it does not hold one line of UTF-8 text, the broker's URL") }
-        return text
+        return String(line)
     }
 }

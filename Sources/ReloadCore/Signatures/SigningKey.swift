@@ -16,7 +16,12 @@ package struct SigningKey: Sendable {
     ///
     /// - Throws: `keys.unusable` with what is wrong; also when others than the owner may read the file.
     package init(file: String) throws(ReloadError) {
-        let text = try KeyFile.read(file, forbidden: 0o077, "others than its owner may read or write it: chmod 600")
+        let text: String
+        do throws(ProtectedFile.Refusal) {
+            text = try ProtectedFile.read(file, isSecret: true)
+        } catch {
+            throw ReloadError(.keysUnusable, "\(file): \(error.reason)")
+        }
         guard let bytes = PEM.bytes(of: text, label: Self.label),
             bytes.count == Self.prefix.count + 32, bytes.starts(with: Self.prefix),
             let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes.suffix(32))
@@ -77,42 +82,5 @@ private enum PEM {
             let end = lines.firstIndex(of: "-----END \(label)-----"), begin < end
         else { return nil }
         return Data(base64Encoded: lines[(begin + 1)..<end].joined())
-    }
-}
-
-/// A file that keys are in.
-enum KeyFile {
-    private static let limit = 1 << 20
-
-    /// - Parameter forbidden: mode bits that it may not have, for the reason `why`.
-    /// - Throws: `keys.unusable`.
-    static func read(_ path: String, forbidden: mode_t, _ why: String) throws(ReloadError) -> String {
-        guard let file = FileDescriptor(path, O_RDONLY | O_NONBLOCK | O_NOCTTY) else {
-            throw ReloadError(.keysUnusable, "cannot open \(path): \(systemText())")
-        }
-        var information = stat()
-        guard unsafe fstat(file.number, &information) == 0, information.st_mode & S_IFMT == S_IFREG else {
-            throw ReloadError(.keysUnusable, "\(path) is not a regular file")
-        }
-        guard information.st_uid == 0 || information.st_uid == geteuid() else {
-            throw ReloadError(.keysUnusable, "\(path) belongs to user \(information.st_uid), not to this one or root")
-        }
-        guard information.st_mode & forbidden == 0 else {
-            throw ReloadError(.keysUnusable, "\(path): \(why)")
-        }
-        var text: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        while let count = file.read(into: &buffer), text.count <= limit {
-            guard count > 0 else {
-                guard let text = String(validating: text, as: UTF8.self) else {
-                    throw ReloadError(.keysUnusable, "\(path) is not UTF-8")
-                }
-                return text
-            }
-            text += buffer[..<count]
-        }
-        throw ReloadError(
-            .keysUnusable,
-            text.count > limit ? "\(path) has more than \(limit) bytes" : "cannot read \(path): \(systemText())")
     }
 }

@@ -169,13 +169,12 @@ package final class TrustedKeysFile: Sendable {
     }
 
     private static func read(_ path: String) throws(ReloadError) -> TrustedKeys {
-        let text = try KeyFile.read(path, forbidden: 0o022, "others than its owner may write it: chmod go-w")
-        do throws(ReloadError) {
-            return try TrustedKeys(text: text)
+        do {
+            return try TrustedKeys(text: try ProtectedFile.read(path, isSecret: false))
+        } catch let error as ReloadError {
+            throw ReloadError(.keysUnusable, "\(path): \(error.message)", underlying: error)
         } catch {
-            var error = error
-            error.message = "\(path): \(error.message)"
-            throw error
+            throw ReloadError(.keysUnusable, "\(path): \((error as? ProtectedFile.Refusal)?.reason ?? "\(error)")")
         }
     }
 }
