@@ -5,7 +5,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MOST_LEVELS = 128, MOST_ANCHORS = 1000, MOST_ALIASED = 100000 };
+enum { MOST_LEVELS = 128, MOST_ANCHORS = 1000, MOST_ALIASED = 100000, MOST_NODES = 1000000 };
 
 /* A node as it is written out. */
 typedef struct extent {
@@ -32,6 +32,7 @@ typedef struct walk {
     anchor anchors[MOST_ANCHORS];
     size_t anchor_count;
     size_t aliased;
+    size_t nodes; /* of the text itself */
 } walk;
 
 /* A later anchor of the same name counts from there on. */
@@ -72,6 +73,7 @@ static const char *begin(walk *walk, bool is_mapping, const yaml_char_t *name) {
 }
 
 static const char *take(walk *walk, const yaml_event_t *event) {
+    if (++walk->nodes > MOST_NODES) return "it has more than 1,000,000 nodes";
     switch (event->type) {
     case YAML_SEQUENCE_START_EVENT:
         return begin(walk, false, event->data.sequence_start.anchor);

@@ -14,14 +14,15 @@ private struct SignedScene {
 
     init(
         modules: String = "[\"*\"]", kinds: String = "[plugin, config, custom]", answerTableCapacity: Int = 10_000,
-        metrics: TestMetrics? = nil
+        metrics: TestMetrics? = nil, patience: Duration = .zero
     ) throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         keys = folder.appendingPathComponent("keys.yaml").path
         try Self.entry(key, modules, kinds).write(toFile: keys, atomically: true, encoding: .utf8)
         scene = try Scene(
-            metrics: metrics, trustedKeys: try TrustedKeysFile(path: keys), answerTableCapacity: answerTableCapacity,
+            metrics: metrics, trustedKeys: try TrustedKeysFile(path: keys, patience: patience),
+            answerTableCapacity: answerTableCapacity,
             in: folder)
         rules = try scene.rules()
     }
@@ -176,6 +177,18 @@ private struct SignedScene {
         #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
     }
 
+    /// Whoever writes it in place empties it first.
+    @Test func aFileThatIsBeingWrittenDoesNotCostRequests() async throws {
+        let world = try SignedScene(patience: .seconds(3600))
+        try "".write(toFile: world.keys, atomically: true, encoding: .utf8)
+        #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
+        #expect(try await world.answer(to: world.request(SignedScene.module(6))).code == .messageUnsigned)
+        let newer = SigningKey()
+        try SignedScene.entry(newer).write(toFile: world.keys, atomically: true, encoding: .utf8)
+        let old = try world.signed(world.request(SignedScene.module(7)))
+        #expect(try await world.answer(to: old).code == .messageUnknownKey)
+    }
+
     @Test(arguments: [("[\"crawler.*\"]", "[config]"), ("[\"*\"]", "[plugin, custom]"), ("[]", "[config]")])
     func wrongModuleForTheKey(_ modules: String, _ kinds: String) async throws {
         let world = try SignedScene(modules: modules, kinds: kinds)
@@ -185,6 +198,19 @@ private struct SignedScene {
             #expect(report.code == .messageKeyNotAllowed)
         }
         #expect(world.depth == 1)
+    }
+
+    /// It may be registered before the request is carried out, and then be of any kind.
+    @Test func aModuleThatIsNotThereYet() async throws {
+        let world = try SignedScene(modules: "[rules, later]", kinds: "[config]")
+        for (module, kind, code) in [
+            ("other", ModuleKind.config, ReloadCode.messageKeyNotAllowed), ("later", .plugin, .messageKeyNotAllowed),
+            ("later", nil, .messageKeyNotAllowed), ("later", .config, .moduleUnknown),
+        ] as [(String, ModuleKind?, ReloadCode)] {
+            let kind = kind.map { #","kind":"\#($0.rawValue)""# } ?? ""
+            let request = world.request(#"{"name":"\#(module)","revision":5\#(kind)}"#)
+            #expect(try await world.answer(to: world.signed(request)).code == code)
+        }
     }
 
     @Test func mixAndMatchInOneTransaction() async throws {
@@ -255,6 +281,7 @@ private struct SignedScene {
         let world = try SignedScene(answerTableCapacity: 1)
         let release = try world.signed(world.request(SignedScene.module(nil), operation: "release"))
         #expect(try await world.answer(to: release).state == .unchanged)
+        world.wait(1)
         #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
         #expect(try await world.answer(to: release).code == .messageReplayed)
     }
@@ -269,6 +296,68 @@ private struct SignedScene {
         // Acknowledged, and not answered again.
         #expect(await Array(world.scene.answers(1).keys) == [next.messageID])
         #expect(world.scene.acknowledged.withLock { $0.filter { $0 == message.messageID } }.count == 2)
+    }
+
+    /// An id that somebody took before: what nobody has signed neither takes its place nor speaks for it.
+    @Test func theIDOfAnotherMessage() async throws {
+        let world = try SignedScene()
+        let message = try world.signed(world.request(SignedScene.module(5)))
+        var copy = message
+        copy.headers = [:]
+        copy.replyTo = "reload.journal"
+        world.scene.send(copy)
+        let refusal = try await world.scene.outgoing(for: message.messageID)
+        #expect(refusal.report.code == .messageUnsigned)
+        // With the agent's rights nothing is sent where a stranger wants it.
+        #expect(refusal.replyTo == nil)
+        #expect(try await world.answer(to: message).state == .applied)
+        world.scene.send(copy)
+        var unreadable = copy
+        unreadable.body = Array("{".utf8)
+        world.scene.send(unreadable)
+        unreadable.messageID = "another"
+        world.scene.send(unreadable)
+        let last = try await world.scene.outgoing(for: "another")
+        #expect(last.report.code == .messageNotJSON && last.replyTo == nil)
+        let answers = world.scene.acknowledged.withLock { $0.filter { $0 == message.messageID } }
+        #expect(answers.count == 4)
+    }
+
+    /// The journal is written while a rollback is under way, and then the process dies.
+    @Test func aRollbackThatWasUnderWayAtACrashIsNoReplay() async throws {
+        let world = try SignedScene()
+        let (isUnderWay, goesOn) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let blocks = Atomic(false)
+        _ = world.scene.reloader.handler("slow", file: nil) { _ in
+            if blocks.load(ordering: .relaxed) {
+                isUnderWay.signal()
+                goesOn.wait()
+            }
+            return {}
+        }
+        for revision in 1...2 {
+            let request = try world.signed(world.request(SignedScene.module(revision, name: "slow")))
+            #expect(try await world.answer(to: request).state == .applied)
+            world.wait(1)
+        }
+        let back = try world.signed(world.request(SignedScene.module(nil, name: "slow"), operation: "rollback"))
+        blocks.store(true, ordering: .relaxed)
+        world.scene.send(back)
+        await withCheckedContinuation { continuation in
+            DispatchQueue.global().async {
+                isUnderWay.wait()
+                continuation.resume()
+            }
+        }
+        #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
+        world.scene.kill()
+        let second = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
+        _ = try second.rules()
+        let slow = second.reloader.handler("slow", file: nil) { _ in {} }
+        second.send(back)
+        #expect(try await second.report(for: back.messageID).state == .applied)
+        #expect(slow.running.report.revision == 1)
+        goesOn.signal()
     }
 
     /// What comes again because the process died before it was answered is no replay.
@@ -303,6 +392,30 @@ private struct SignedScene {
         #expect(world.depth == 1)
     }
 
+    @Test func anExpiredRequestLeavesNoMark() async throws {
+        let world = try SignedScene()
+        let early = try world.signed(world.request(SignedScene.module(5)))
+        world.wait(1)
+        let until = ReloadJSON.text(world.now + 60)
+        let back = try world.signed(
+            world.request(SignedScene.module(nil), operation: "rollback", more: #","expires_at":"\#(until)""#))
+        world.wait(61)
+        #expect(try await world.answer(to: back).state == .expired)
+        #expect(try await world.answer(to: early).state == .applied)
+    }
+
+    /// Nothing else tells a recorded one that changes nothing, and it makes work.
+    @Test(arguments: ["validate", "inventory"]) func replayOfAQuestion(_ operation: String) async throws {
+        let world = try SignedScene(answerTableCapacity: 1)
+        #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
+        let question = try world.signed(world.request(SignedScene.module(6), operation: operation))
+        #expect(try await world.answer(to: question).state.isSuccess)
+        #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(7)))).state == .applied)
+        world.wait(601)
+        let report = try await world.answer(to: question)
+        #expect((report.state, report.code) == (.expired, .messageExpired))
+    }
+
     @Test func fromTheFuture() async throws {
         let world = try SignedScene()
         let late = try world.signed(world.request(SignedScene.module(5), issued: world.now + 301))
@@ -330,6 +443,12 @@ private struct SignedScene {
     @Test func freeze() async throws {
         let metrics = TestMetrics()
         let world = try SignedScene(metrics: metrics)
+        // From the start on, also if none ever comes.
+        world.wait(100)
+        world.scene.reloader.announce(.online)
+        _ = try await world.scene.report { $0.state == .online }
+        #expect(try metrics.expectGauge("reload_agent_newest_request_age_seconds").lastValue == 100)
+        world.wait(-100)
         #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
         world.wait(1000)
         #expect(try await world.answer(to: world.request(SignedScene.module(6))).code == .messageUnsigned)
@@ -350,7 +469,7 @@ private struct SignedScene {
         second.clock.withLock { $0 += 5000 }
         second.reloader.announce(.online)
         _ = try await second.report { $0.state == .online }
-        #expect(try metrics.expectGauge("reload_agent_newest_request_age_seconds").lastValue == 5000)
+        #expect(try metrics.expectGauge("reload_agent_newest_request_age_seconds").lastValue == 4000)
     }
 }
 

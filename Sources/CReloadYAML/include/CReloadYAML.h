@@ -19,7 +19,7 @@
 #endif
 
 /* What is too much in a text: a sentence, with its line, from 1, in `line`. NULL when nothing is; what is no YAML at all is
-   left to the decoder. Nested deeper than 128 levels, more than 1,000 anchors, aliases that stand for more than 100,000 nodes,
+   left to the decoder. More than 1,000,000 nodes (their ends counted as well), nested deeper than 128 levels, more than 1,000 anchors, aliases that stand for more than 100,000 nodes,
    those within aliases counted each time, and keys that are no scalars are too much. */
 const char *CRELOAD_YAML_NULLABLE creload_yaml_excess(const uint8_t *text, size_t count, size_t *line);
 

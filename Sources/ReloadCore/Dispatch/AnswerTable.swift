@@ -46,6 +46,9 @@ struct AnswerTable {
         self.capacity = max(1, capacity)
     }
 
+    /// Whether it was seen.
+    func knows(_ id: String) -> Bool { waiting[id] != nil || answered.contains(Key(id)) }
+
     mutating func arrive(_ id: String, acknowledge: @escaping Acknowledge) -> Arrival {
         if waiting[id]?.append(acknowledge) != nil {
             underWay += 1

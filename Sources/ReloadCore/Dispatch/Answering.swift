@@ -10,6 +10,7 @@ extension Reloader {
     /// - Parameter isLast: none of those is tried instead.
     func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome, isLast: Bool) {
         log(job, outcome)
+        noteIssue(of: isLast ? [job] + job.folded : [job])
         let older = isLast || job.folded.isEmpty ? job.olderTickets : []
         // Whoever waits at a queue of its own gets a report of its own.
         let own = older.filter { $0.replyTo != nil }
@@ -74,7 +75,7 @@ extension Reloader {
             let message = Outgoing(
                 report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
             outgoing.append((message, answer))
-            journal.add(answered: answer.tickets.compactMap(\.id), report: message)
+            journal.add(answered: answer.tickets.compactMap(\.rememberedID), report: message)
             for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
         }
         let isSaved = journal.write(records)
@@ -92,7 +93,7 @@ extension Reloader {
 
     private func acknowledge(_ tickets: [Ticket], _ mayGo: Bool) {
         let acknowledgements = state.withLock { state in
-            tickets.flatMap { ticket in ticket.id.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
+            tickets.flatMap { ticket in ticket.rememberedID.map { state.answers.answer($0) } ?? [ticket.acknowledge] }
         }
         if mayGo {
             for acknowledge in acknowledgements { acknowledge() }

@@ -44,9 +44,6 @@ struct Attempt {
 
     private var request: Request { job.request }
 
-    /// The modules it is about, as far as they are here.
-    var named: [Module] { request.modules.compactMap { modules[$0.name] } }
-
     func run() -> Outcome {
         // Whatever comes of it, this process has survived it.
         defer { for module in request.modules { AttemptMark.clear(module.name, in: directory.attempts) } }
@@ -194,7 +191,8 @@ struct Attempt {
 
     /// The revisions that a rollback leads to.
     var rollbackTargets: [String: Int64] {
-        named.reduce(into: [:]) { $0[$1.target.name] = rollbackTarget(of: $1) }
+        let named = request.modules.compactMap { modules[$0.name] }
+        return named.reduce(into: [:]) { $0[$1.target.name] = rollbackTarget(of: $1) }
     }
 
     private func stage(

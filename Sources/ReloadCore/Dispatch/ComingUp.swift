@@ -125,6 +125,10 @@ extension Reloader {
         state.withLock { state in
             state.answers = AnswerTable(capacity: settings.answerTableCapacity)
             state.isNewcomer = true
+            // The old requests that are read again are not replayed by anybody.
+            for module in state.modules.values {
+                module.withState { ($0.issueTimes, $0.answeredIssueTimes) = (IssueTimes(), IssueTimes()) }
+            }
         }
     }
 

@@ -13,10 +13,10 @@ final class Module: Sendable {
         var quarantine = Quarantine()
         /// `message_id` of the request that brought what runs.
         var broughtBy: String?
-        /// Requests that have come for it.
-        var arrived = IssueTimes()
-        /// Those that are answered. Only these go to the journal: what comes again after a crash is no replay.
-        var answered = IssueTimes()
+        /// Of the signed requests that have come for it.
+        var issueTimes = IssueTimes()
+        /// Of those that are answered. Only these go to the journal: what comes again after a crash is no replay.
+        var answeredIssueTimes = IssueTimes()
         /// Old generations that are looked after at their deadline.
         var watched: Set<UInt64> = []
     }
@@ -66,7 +66,7 @@ final class Module: Sendable {
             State(
                 desired: restored?.desired?.report, attempted: restored?.attempted?.report,
                 proven: restored?.kept.map { Proven($0) } ?? [], quarantine: restored?.quarantine ?? Quarantine()))
-        if let issued = restored?.issued { withState { ($0.arrived, $0.answered) = (issued, issued) } }
+        if let issued = restored?.issued { withState { ($0.issueTimes, $0.answeredIssueTimes) = (issued, issued) } }
         recordProven(
             broughtBy: restored?.running?.revision == target.running.report.revision ? restored?.broughtBy : nil)
     }
@@ -131,7 +131,7 @@ final class Module: Sendable {
                 lastGood: state.proven.last?.version,
                 kept: state.proven.map(\.version).filter { $0.artifact != nil },
                 quarantine: state.quarantine, broughtBy: state.broughtBy,
-                issued: state.answered == IssueTimes() ? nil : state.answered)
+                issued: state.answeredIssueTimes == IssueTimes() ? nil : state.answeredIssueTimes)
         }
     }
 }

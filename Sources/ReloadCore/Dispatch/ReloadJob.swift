@@ -5,12 +5,17 @@ internal import Synchronization
 struct Ticket: Sendable {
     /// `message_id`; the article's message has none.
     var id: String?
+    /// A message that nobody is known to have signed does not keep another one with its id from being carried out.
+    var isRemembered = true
     /// Queue that wants a copy of the answer.
     var replyTo: String?
     var correlationID: String?
     /// nil when it did not come from a stream.
     var place: StreamPosition.Place?
     var acknowledge: @Sendable () -> Void
+
+    /// The id that no other request is carried out under.
+    var rememberedID: String? { isRemembered ? id : nil }
 }
 
 /// A request on its way, and the older ones that it takes the place of.

@@ -89,8 +89,8 @@ package final class Reloader: Sendable {
         var isAnnouncementPlanned = false
         /// What the next one is to say besides.
         var note = ""
-        /// When the newest request was issued that was taken.
-        var newestRequest: Date?
+        /// When the newest request was issued that was taken; before the first one the time of the start.
+        var newestRequest: Date
     }
 
     /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
@@ -163,7 +163,9 @@ package final class Reloader: Sendable {
             _ = answers.arrive(id) {}
             _ = answers.answer(id)
         }
-        state = Mutex(State(answers: answers, isNewcomer: journal.position.isFresh))
+        state = Mutex(
+            State(
+                answers: answers, isNewcomer: journal.position.isFresh, newestRequest: journal.newestRequest ?? now()))
     }
 
     // MARK: Receiving
@@ -190,7 +192,7 @@ package final class Reloader: Sendable {
         // An empty one tells no message from another.
         let id = envelope.messageID.flatMap { $0.isEmpty ? nil : $0 }
         let replyTo = envelope.replyTo.flatMap { $0.isEmpty || $0.utf8.contains(0) ? nil : $0 }
-        let ticket = Ticket(
+        var ticket = Ticket(
             id: id, replyTo: replyTo, correlationID: envelope.correlationID ?? id, place: place,
             acknowledge: acknowledge)
         let request: Request
@@ -201,17 +203,25 @@ package final class Reloader: Sendable {
             }
             request = try Request.decode(envelope.body)
         } catch {
+            if settings.trustedKeys != nil { ticket.distrust() }
             guard isNew(ticket, settle) else { return }
             return unreadable(envelope, error, ticket)
         }
         if let destination = request.destination, !destination.matches(addressee) { return settle() }
         let changesNothing = isExpired(request) || request.operation == .validate || request.operation == .inventory
         if changesNothing, state.withLock({ $0.isNewcomer && $0.isReadingBacklog }) { return settle() }
-        guard isNew(ticket, settle) else { return }
         do throws(ReloadError) {
             try authenticate(envelope, request)
         } catch {
-            return refuse(request, error, ticket)
+            ticket.distrust()
+            guard isNew(ticket, settle) else { return }
+            return refuse(envelope, request, error, ticket)
+        }
+        guard isNew(ticket, settle) else { return }
+        do throws(ReloadError) {
+            if !isExpired(request) { try order(request, ticket.id) }
+        } catch {
+            return refuse(envelope, request, error, ticket)
         }
         logger.debug(
             "reload request received",
@@ -224,7 +234,7 @@ package final class Reloader: Sendable {
             arrival: state.withLock { state in
                 state.arrivals += 1
                 return state.arrivals
-            }, bytes: envelope.body.count, of: waiting)
+            }, bytes: envelope.footprint, of: waiting)
         if request.operation == .inventory || isExpired(request) {
             return workers.run { [self] in answer(job, outcome(of: job), isLast: true) }
         }
@@ -244,6 +254,7 @@ package final class Reloader: Sendable {
         let arrival = state.withLock { state -> AnswerTable.Arrival? in
             guard !state.isStopping else { return nil }
             guard let id = ticket.id else { return .new }
+            guard ticket.isRemembered else { return state.answers.knows(id) ? .answered : .new }
             return state.answers.arrive(id, acknowledge: settle)
         }
         switch arrival {
@@ -280,19 +291,24 @@ package final class Reloader: Sendable {
     private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) {
         logger.warning(
             "reload message refused", metadata: ["code": "\(error.code)", "reason": "\(error.message)"])
-        // Counts as waiting until it is answered: nothing else bounds how many of them are on their way to the broker.
-        let weight = Weight(envelope.body.count, of: waiting)
-        let answer = { @Sendable [self] in
-            workers.run { [self] in
-                withExtendedLifetime(weight) {
-                    self.answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
-                }
-            }
-        }
+        let answer = answering(envelope, error, ticket)
         if error.code == .messageUnknownOperation || error.code == .messageUnknownKind {
             answer()
         } else {
             outlets.deadLetter(envelope, error, answer)
+        }
+    }
+
+    /// Answers a message that is not carried out. It counts as waiting until then: nothing else bounds how many of them are on
+    /// their way to the broker.
+    func answering(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) -> @Sendable () -> Void {
+        let weight = Weight(envelope.footprint, of: waiting)
+        return { [self] in
+            workers.run { [self] in
+                withExtendedLifetime(weight) {
+                    answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
+                }
+            }
         }
     }
 
@@ -377,9 +393,6 @@ package final class Reloader: Sendable {
             return Attempt.Outcome(state: .unchanged, modules: inventory())
         }
         let attempt = attempt(job)
-        if settings.trustedKeys != nil, let issued = job.request.issuedAt {
-            for module in attempt.named { module.withState { $0.answered.take(job.request.operation, issued) } }
-        }
         let start = ContinuousClock.now
         let outcome = job.request.operation == .release ? attempt.release() : attempt.run()
         Timer(label: "reload_agent_attempt", factory: metrics)

@@ -99,6 +99,12 @@ package final class Journal: Sendable {
         }
     }
 
+    /// When the newest request was issued that was taken; it goes to disk with the next answer.
+    var newestRequest: Date? {
+        get { state.withLock { $0.record.newestRequest }.map { Date(timeIntervalSince1970: Double($0) / 1000) } }
+        set { state.withLock { $0.record.newestRequest = newValue.map { Int64($0.timeIntervalSince1970 * 1000) } } }
+    }
+
     /// Notes an answer: the requests it answers, and the report that is on its way.
     func add(answered ids: [String], report: Reloader.Outgoing) {
         let overflow = state.withLock { state in

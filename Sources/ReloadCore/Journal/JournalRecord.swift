@@ -41,6 +41,8 @@ package struct JournalRecord: Codable, Sendable, Equatable {
     package var position: StreamPosition.Saved?
     /// Name of the queue this instance left with the broker (delivery `queue`).
     package var queue: String?
+    /// When the newest request was issued that was taken, in milliseconds since 1970.
+    var newestRequest: Int64?
     /// `message_id`s answered last, the oldest first: what a queue may deliver again.
     package var answered: [String] = []
     /// Reports that the broker has not confirmed, the oldest first.

@@ -173,6 +173,7 @@ extension JournalRecord {
                     }
                 }
             }
+            if let newestRequest { writer.member("newestRequest", newestRequest) }
             if let number { writer.member("number", number) }
             if let position {
                 writer.member("position") { writer in

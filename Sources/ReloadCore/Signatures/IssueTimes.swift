@@ -4,51 +4,70 @@ internal import Foundation
 /// its message id was forgotten.
 ///
 /// A revision protects against old versions, but nothing in a rollback, or in the release of a quarantine, says that it is an
-/// old one; and after a rollback the version that it took back is a newer one again. Milliseconds since 1970, as far as
-/// `issued_at` is written.
+/// old one; and after a rollback the version that it took back is a newer one again.
 package struct IssueTimes: Codable, Sendable, Equatable {
-    /// Of the newest request.
-    package var newest: Int64?
-    /// Of the newest rollback.
-    package var rollback: Int64?
+    /// A request that changes something.
+    struct Issue: Codable, Sendable, Equatable {
+        /// Milliseconds since 1970, as far as `issued_at` is written.
+        var time: Int64
+        /// `message_id`: the same request is no other one.
+        var id: String?
 
-    enum CodingKeys: String, CodingKey {
-        case newest = "newest_ms"
-        case rollback = "rollback_ms"
+        init(_ issued: Date, _ id: String?) {
+            // No clock is beyond the year 9999, and what is fits in no integer.
+            time = Int64((min(max(issued.timeIntervalSince1970, -1e12), 1e12) * 1000).rounded())
+            self.id = id
+        }
+
+        var date: Date { Date(timeIntervalSince1970: Double(time) / 1000) }
     }
 
-    /// Notes a request that changes something.
-    mutating func take(_ operation: Operation, _ issued: Date) {
-        guard operation != .validate, operation != .inventory else { return }
-        let time = Self.milliseconds(issued)
-        newest = max(newest ?? time, time)
-        if operation == .rollback { rollback = max(rollback ?? time, time) }
+    /// The newest request.
+    private(set) var newest: Issue?
+    /// The newest rollback.
+    private(set) var rollback: Issue?
+
+    /// Notes a request, if it changes anything.
+    mutating func note(_ request: Request, _ id: String?) {
+        guard request.operation != .validate, request.operation != .inventory, let issued = request.issuedAt else {
+            return
+        }
+        let issue = Issue(issued, id)
+        if newest.map({ issue.time > $0.time }) ?? true { newest = issue }
+        if request.operation == .rollback, rollback.map({ issue.time > $0.time }) ?? true { rollback = issue }
     }
 
     /// Throws `message.replayed` for a request that would undo a later one.
-    func check(_ operation: Operation, _ issued: Date) throws(ReloadError) {
-        let limit: Int64? =
-            switch operation {
+    func check(_ request: Request, _ id: String?) throws(ReloadError) {
+        let limit: Issue? =
+            switch request.operation {
             case .apply: rollback
             case .rollback, .release: newest
             case .validate, .inventory: nil
             }
-        guard let limit, Self.milliseconds(issued) <= limit else { return }
+        guard let limit, let issued = request.issuedAt else { return }
+        let issue = Issue(issued, id)
+        guard issue.time <= limit.time, issue != limit else { return }
+        let what = request.operation == .apply ? "rollback" : "request"
         throw ReloadError(
             .messageReplayed,
-            "it was issued at \(ReloadJSON.text(issued)), not after \(operation == .apply ? "the rollback" : "the request") of \(ReloadJSON.text(Date(timeIntervalSince1970: Double(limit) / 1000))) that was taken before"
+            "it was issued at \(ReloadJSON.text(issued)), not after the \(what) of \(ReloadJSON.text(limit.date)) that was taken before"
         )
-    }
-
-    private static func milliseconds(_ date: Date) -> Int64 {
-        // No clock is beyond the year 9999, and what is fits in no integer.
-        Int64((min(max(date.timeIntervalSince1970, -1e12), 1e12) * 1000).rounded())
     }
 
     func write(to writer: inout JSONWriter) {
         writer.object { writer in
-            if let newest { writer.member("newest_ms", newest) }
-            if let rollback { writer.member("rollback_ms", rollback) }
+            if let newest { writer.member("newest") { newest.write(to: &$0) } }
+            if let rollback { writer.member("rollback") { rollback.write(to: &$0) } }
+        }
+    }
+}
+
+extension IssueTimes.Issue {
+    fileprivate func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("id", ifPresent: id)
+            writer.member("time", time)
         }
     }
 }

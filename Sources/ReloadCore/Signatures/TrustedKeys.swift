@@ -119,8 +119,12 @@ package struct TrustedKeys: Sendable {
 /// request on, without a restart.
 package final class TrustedKeysFile: Sendable {
     private struct State {
-        var reading: Result<TrustedKeys, ReloadError>
-        var stamp: Stamp
+        /// What was good last.
+        var keys: TrustedKeys
+        /// What the file was like when it was read last; nil when it was not there.
+        var stamp: Stamp?
+        /// Since when it is not good, and why.
+        var problem: (since: ContinuousClock.Instant, error: ReloadError)?
     }
 
     /// What changes when somebody writes a file or puts another one in its place.
@@ -141,17 +145,19 @@ package final class TrustedKeysFile: Sendable {
     }
 
     private let path: String
-    private let state: Mutex<State?>
+    private let patience: Duration
+    private let state: Mutex<State>
 
     /// Reads the file.
     ///
+    /// - Parameter patience: for how long the keys from before count when the file is not good: somebody may be writing it.
     /// - Throws: `keys.unusable`, also for a file that others than its owner may write.
-    package init(path: String) throws(ReloadError) {
+    package init(path: String, patience: Duration = .seconds(10)) throws(ReloadError) {
         self.path = path
+        self.patience = patience
         // The stamp first: what changes after it is seen the next time.
         let stamp = Stamp(path)
-        let keys = try Self.read(path)
-        state = Mutex(stamp.map { State(reading: .success(keys), stamp: $0) })
+        state = Mutex(State(keys: try Self.read(path), stamp: stamp))
     }
 
     /// The keys as they are in the file now.
@@ -159,13 +165,19 @@ package final class TrustedKeysFile: Sendable {
     /// - Throws: `keys.unusable` when the file is not good any more: then nothing is taken.
     func current() throws(ReloadError) -> TrustedKeys {
         let stamp = Stamp(path)
-        let reading = state.withLock { state -> Result<TrustedKeys, ReloadError> in
-            if let state, state.stamp == stamp { return state.reading }
-            let reading = Result { () throws(ReloadError) in try Self.read(path) }
-            state = stamp.map { State(reading: reading, stamp: $0) }
-            return reading
+        return try state.withLock { state throws(ReloadError) in
+            if state.stamp != stamp || stamp == nil {
+                state.stamp = stamp
+                do throws(ReloadError) {
+                    state.keys = try Self.read(path)
+                    state.problem = nil
+                } catch {
+                    state.problem = (state.problem?.since ?? .now, error)
+                }
+            }
+            if let problem = state.problem, problem.since.duration(to: .now) >= patience { throw problem.error }
+            return state.keys
         }
-        return try reading.get()
     }
 
     private static func read(_ path: String) throws(ReloadError) -> TrustedKeys {

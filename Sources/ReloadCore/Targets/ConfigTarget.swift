@@ -71,6 +71,7 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         let bytes = try artifact.bytes()
         do {
             if file?.lowercased().hasSuffix(".json") == true {
+                try checkSize(ofJSON: bytes)
                 return try JSONDecoder().decode(Value.self, from: Data(bytes))
             }
             var line = 0
@@ -88,6 +89,14 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         } catch {
             throw ReloadError(.configInvalid, "\(error)".excerpt, underlying: error)
         }
+    }
+
+    /// A decoder takes a multiple of the bytes in memory for many small values; for YAML see `creload_yaml_excess()`.
+    private static func checkSize(ofJSON bytes: [UInt8]) throws(ReloadError) {
+        let limit = 1_000_000
+        guard bytes.count > limit else { return }
+        let values = bytes.count { $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: "[") || $0 == UInt8(ascii: "{") }
+        guard values <= limit else { throw ReloadError(.configInvalid, "it has more than 1,000,000 values") }
     }
 
     private static func check(_ value: Value, _ validate: (Value) throws -> Void) throws(ReloadError) {

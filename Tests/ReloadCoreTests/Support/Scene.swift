@@ -14,7 +14,8 @@ final class Scene: Sendable {
     private let reports: AsyncStream<Reloader.Outgoing>
     let deadLetters = Mutex<[(Envelope, ReloadError)]>([])
     let acknowledged = Mutex<[String]>([])
-    let clock = Mutex(Date(timeIntervalSince1970: 1_800_000_000))
+    let clock = Mutex(start)
+    private static let start = Date(timeIntervalSince1970: 1_800_000_000)
 
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
@@ -58,7 +59,7 @@ final class Scene: Sendable {
                     done()
                 }),
             logger: logger, metrics: metrics,
-            now: { outbox.scene.withLock { $0 }?.clock.withLock { $0 } ?? Date() })
+            now: { outbox.scene.withLock { $0 }?.clock.withLock { $0 } ?? Self.start })
         outbox.scene.withLock { $0 = self }
     }
 
