@@ -33,10 +33,10 @@
 
 /* Since pidfd_send_signal a new system call has one number on all architectures; older headers lack the later ones. */
 enum {
-    call_pidfd_send_signal = 424, call_io_uring_setup = 425, call_clone3 = 435, call_pidfd_getfd = 438,
-    call_landlock_create_ruleset = 444, call_landlock_add_rule = 445, call_landlock_restrict_self = 446,
-    call_memfd_secret = 447, call_fchmodat2 = 452, call_setxattrat = 463, call_removexattrat = 466,
-    call_file_setattr = 469,
+    call_pidfd_send_signal = 424, call_io_uring_setup = 425, call_clone3 = 435, call_openat2 = 437,
+    call_pidfd_getfd = 438, call_landlock_create_ruleset = 444, call_landlock_add_rule = 445,
+    call_landlock_restrict_self = 446, call_memfd_secret = 447, call_fchmodat2 = 452, call_setxattrat = 463,
+    call_removexattrat = 466, call_file_setattr = 469,
 };
 
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
@@ -52,6 +52,11 @@ enum {
 /* Refused with one of three. */
 #define NOT_WITH(call, argument, a, b, c)                                                                              \
     UNLESS(call, 6), LOAD(args[argument]), IF(a, 3), IF(b, 2), IF(c, 1), ALLOW, ANSWER(EPERM)
+/* Refused when its flags truncate without opening for writing, which Landlock would see: O_RDONLY, and the 3 that means
+   neither. fopen("/dev/null", "w") has O_TRUNC too, and may. */
+#define NOT_TRUNCATING(call, argument)                                                                                 \
+    UNLESS(call, 6), LOAD(args[argument]), BPF_STMT(BPF_ALU | BPF_AND | BPF_K, O_TRUNC | O_ACCMODE),                   \
+        IF(O_TRUNC | O_RDONLY, 2), IF(O_TRUNC | O_ACCMODE, 1), ALLOW, ANSWER(EPERM)
 
 /* A list of what is refused, not of what is allowed: what libraries need when they start differs too much. EPERM, not
    the end of the process: most libraries do without. */
@@ -102,7 +107,13 @@ static bool confine_calls(void) {
         /* No network: no socket, and nothing was inherited. io_uring makes calls that no filter sees. */
         REFUSE(SYS_socket), REFUSE(call_io_uring_setup),
 
-        /* What Landlock does not know of files (truncate before Linux 6.2), and memory that no limit counts. */
+        /* What Landlock does not know of files (truncate before Linux 6.2), and memory that no limit counts. openat2
+           hides its flags from a filter. */
+        NOT_TRUNCATING(SYS_openat, 2),
+#if defined(__x86_64__)
+        NOT_TRUNCATING(SYS_open, 1),
+#endif
+        UNLESS(call_openat2, 1), ANSWER(ENOSYS),
         REFUSE(SYS_truncate), REFUSE(SYS_fchmod), REFUSE(SYS_fchmodat), REFUSE(call_fchmodat2), REFUSE(SYS_fchown),
         REFUSE(SYS_fchownat), REFUSE(SYS_utimensat), REFUSE(SYS_setxattr), REFUSE(SYS_lsetxattr), REFUSE(SYS_fsetxattr),
         REFUSE(call_setxattrat), REFUSE(SYS_removexattr), REFUSE(SYS_lremovexattr), REFUSE(SYS_fremovexattr),
