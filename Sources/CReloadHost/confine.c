@@ -104,8 +104,10 @@ static bool confine_calls(void) {
         ONLY_WITH(SYS_sched_setattr, 0, self, 0),
         REFUSE(SYS_setpriority), REFUSE(SYS_ioprio_set),
 
-        /* No network: no socket, and nothing was inherited. io_uring makes calls that no filter sees. */
-        REFUSE(SYS_socket), REFUSE(call_io_uring_setup),
+        /* No network: no socket, and none was inherited but that of the request, which is connected. One end of a new
+           pair could send to any name of this machine, /run/systemd/notify among them. io_uring makes calls that no
+           filter sees. */
+        REFUSE(SYS_socket), REFUSE(SYS_socketpair), REFUSE(SYS_connect), REFUSE(SYS_bind), REFUSE(call_io_uring_setup),
 
         /* What Landlock does not know of files (truncate before Linux 6.2), and memory that no limit counts. openat2
            hides its flags from a filter. */

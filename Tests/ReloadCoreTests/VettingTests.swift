@@ -190,6 +190,9 @@ import Testing
             "the network",
             [
                 "socket(AF_INET, SOCK_STREAM, 0)", "socket(AF_INET6, SOCK_DGRAM, 0)", "socket(AF_UNIX, SOCK_STREAM, 0)",
+                "socketpair(AF_UNIX, SOCK_DGRAM, 0, (int[2]){0})",
+                "connect(4, (struct sockaddr *)&(short[8]){AF_UNIX}, 16)",
+                "bind(4, (struct sockaddr *)&(short[8]){AF_UNIX}, 16)",
                 "syscall(425, 8, calloc(1, 120))",  // io_uring_setup
             ]
         ),
