@@ -181,6 +181,15 @@ static void drop_capabilities(void) {
     syscall(SYS_capset, &header, left);
 }
 
+/* What a file of /proc says, as text. */
+static bool told(const char *path, char *text, size_t capacity) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t count = descriptor < 0 ? -1 : read(descriptor, text, capacity - 1);
+    if (descriptor >= 0) close(descriptor);
+    if (count > 0) text[count] = 0;
+    return count > 0;
+}
+
 static void limit(int resource, uint64_t most) {
     struct rlimit now;
     if (getrlimit(resource, &now) != 0) return;
@@ -198,11 +207,7 @@ static void limit_memory(uint64_t bytes) {
     if (bytes > UINT64_MAX / 4) return;
     unsigned long long all, data;
     char text[128];
-    int descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t count = descriptor < 0 ? -1 : read(descriptor, text, sizeof text - 1);
-    if (descriptor >= 0) close(descriptor);
-    if (count <= 0) return;
-    text[count] = 0;
+    if (!told("/proc/self/statm", text, sizeof text)) return;
     if (sscanf(text, "%llu %*u %*u %*u %*u %llu", &all, &data) != 2) return;
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     limit(RLIMIT_DATA, data * page + bytes);
@@ -210,8 +215,18 @@ static void limit_memory(uint64_t bytes) {
 #endif
 }
 
+/* The kernel counts all threads of the user, the service's too, and for root none. The machine has no fewer in all, and
+   that number costs one file: some hundreds more are the candidate's. */
+static void limit_threads(void) {
+    unsigned long all = 0;
+    char text[128];
+    if (told("/proc/loadavg", text, sizeof text) && sscanf(text, "%*s %*s %*s %*u/%lu", &all) == 1 && all > 0)
+        limit(RLIMIT_NPROC, all + 512);
+}
+
 void creload_limit(uint64_t memory_bytes, uint32_t cpu_seconds) {
     limit_memory(memory_bytes);
+    limit_threads();
     setrlimit(RLIMIT_CPU, &(struct rlimit){cpu_seconds, cpu_seconds + 1});
     limit(RLIMIT_NOFILE, 1024);
     limit(RLIMIT_FSIZE, 64 << 20);

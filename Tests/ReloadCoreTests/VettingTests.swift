@@ -170,6 +170,30 @@ import Testing
                     """, says: ["its output ends: file 67108864 core 0 dumpable 0"]))
     }
 
+    /// No limit holds for root's. The sanitizers bear no thread that cannot be made.
+    @Test(.enabled(if: !isSanitized)) func threadBomb() async {
+        await #expect(processExitsWith: .success) {
+            if geteuid() == 0 { try #require(setgid(65534) == 0 && setuid(65534) == 0) }
+            let attack = Attack(
+                name: "threads", top: "static void *stay(void *nothing) { for (;;) pause(); }",
+                selfTest: """
+                    long all = 0;
+                    FILE *load = fopen("/proc/loadavg", "r");
+                    if (!load || fscanf(load, "%*s %*s %*s %*d/%ld", &all) != 1) abort();
+                    pthread_attr_t small;
+                    pthread_attr_init(&small);
+                    pthread_attr_setstacksize(&small, PTHREAD_STACK_MIN);
+                    pthread_t thread;
+                    int count = 0;
+                    while (count < all + 2000 && pthread_create(&thread, &small, stay, 0) == 0) count++;
+                    // Others start and end meanwhile.
+                    fprintf(stderr, "%s", count < 100 ? "early" : count < all + 1500 ? "in time" : "late");
+                    abort();
+                    """, says: ["its output ends: in time"])
+            try await VettingTests().attempt(attack)
+        }
+    }
+
     /// Some libraries send their output there, by freopen too.
     @Test func theNullDeviceMayBeOpenedAsAlways() async throws {
         try await attempt(
