@@ -183,6 +183,14 @@ import Testing
         let released = ["50", "50", nil, nil].map { quarantine.release($0) }
         #expect(released == [true, false, true, false])
     }
+
+    @Test func outputOfAPluginDoesNotFillTheJournal() throws {
+        var quarantine = Quarantine()
+        quarantine.add("1", because: "it crashed; its output ends: " + String(repeating: #"\u{1B}"#, count: 2048))
+        let reason = try #require(quarantine.reason(for: "1"))
+        #expect(reason.hasPrefix("it crashed; its output ends: "))
+        #expect(reason.utf8.count < 350)
+    }
 }
 
 @Suite struct StreamPositionTests {

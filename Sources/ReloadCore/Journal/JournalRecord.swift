@@ -77,9 +77,10 @@ package struct Quarantine: Codable, Sendable, Equatable {
         entries.last { $0.digest == digest }?.reason
     }
 
+    /// The reason is cut: a message ends with up to 2 KiB of a plugin's output, escaped, and the journal is written as a whole.
     mutating func add(_ digest: String, because reason: String) {
         entries.removeAll { $0.digest == digest }
-        entries.append(Entry(digest: digest, reason: reason))
+        entries.append(Entry(digest: digest, reason: reason.excerpt))
         if entries.count > Self.capacity { entries.removeFirst(entries.count - Self.capacity) }
     }
 
