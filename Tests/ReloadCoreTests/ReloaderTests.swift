@@ -1,7 +1,8 @@
 import Foundation
-import ReloadCore
 import Synchronization
 import Testing
+
+@testable import ReloadCore
 
 @Suite struct OrderTests {
     @Test func appliesInlineAndPathAndRegisteredFile() async throws {
@@ -311,6 +312,76 @@ import Testing
         } throws: { error in
             (error as? ReloadError)?.code == .stateUnusable
         }
+    }
+
+    /// nil: it is used.
+    private var refusal: ReloadError? {
+        do throws(ReloadError) {
+            try StateDirectory(path: path, artifactLimit: 10).close()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test(arguments: [
+        ("", 0o777), ("", 0o2777), ("/artifacts", 0o770), ("/artifacts", 0o1777), ("/attempts", 0o707),
+        ("/journal", 0o620), ("/journal.previous", 0o602),
+    ])
+    func aFolderThatOthersMayChange(part: String, mode: mode_t) throws {
+        try #require(refusal == nil)
+        if part.hasPrefix("/journal") { try Data("x".utf8).write(to: URL(fileURLWithPath: path + part)) }
+        try #require(unsafe chmod(path + part, mode) == 0)
+        let refused = try #require(refusal)
+        #expect(refused.code == .stateUnusable)
+        let found = "others may change \(path)\(part), which has mode 0\(String(mode, radix: 8)), owner \(geteuid())"
+        #expect(refused.message.hasPrefix(found), "\(refused.message)")
+    }
+
+    /// A volume of Kubernetes with an fsGroup, a tmpfs, what others may only read.
+    @Test(arguments: [0o2775, 0o1777, 0o755]) func aVolumeThatWasMounted(mode: mode_t) throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        try #require(unsafe chmod(path, mode) == 0)
+        for _ in 1...2 { #expect(refusal == nil) }
+    }
+
+    @Test(arguments: ["artifacts", "attempts", "journal"]) func aLinkInTheFolder(name: String) throws {
+        try #require(refusal == nil)
+        unsafe rmdir("\(path)/\(name)")
+        let target = name == "journal" ? "/etc/hostname" : path
+        try FileManager.default.createSymbolicLink(atPath: "\(path)/\(name)", withDestinationPath: target)
+        #expect(refusal?.message.contains("others may change \(path)/\(name)") == true)
+    }
+
+    /// The rule itself, for owners that only root can make.
+    @Test(arguments: [StateDirectory.Part.folder, .folderWithin, .journal])
+    func whoseItIs(part: StateDirectory.Part) {
+        let trusted = [0, 7, 8].filter { owner in
+            var file = stat()
+            (file.st_uid, file.st_mode) = (uid_t(owner), (part == .journal ? S_IFREG : S_IFDIR) | 0o700)
+            return StateDirectory.isTrusted(file, as: part, user: 7)
+        }
+        #expect(trusted == [0, 7])
+    }
+
+    @Test(arguments: ["a link", "others may write"]) func whatStandsInTheTemporaryPlace(what: String) throws {
+        func place() throws -> String {
+            let directory = try StateDirectory.temporary(insteadOf: path, artifactLimit: 10)
+            directory.close()
+            return directory.path
+        }
+        let usual = try place()
+        #expect(try place() == usual)
+        try FileManager.default.removeItem(atPath: usual)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+        if what == "a link" {
+            try FileManager.default.createSymbolicLink(atPath: usual, withDestinationPath: path)
+        } else {
+            try FileManager.default.createDirectory(atPath: usual, withIntermediateDirectories: false)
+            try #require(unsafe chmod(usual, 0o770) == 0)
+        }
+        #expect(try place() != usual)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: path) == [])
     }
 }
 

@@ -245,6 +245,16 @@ import Testing
         let third = try Scene(in: first.folder, isReadOnly: true)
         #expect(try third.rules().slot.current.value == Rules(depth: 5))
     }
+
+    @Test func aFolderThatOthersMayChangeIsNotRead() async throws {
+        let first = try Scene()
+        _ = try first.rules()
+        _ = try await first.apply("rules", 4, more: depth(4))
+        first.kill()
+        try #require(unsafe chmod(first.folder.appendingPathComponent("state").path, 0o777) == 0)
+        let second = try Scene(in: first.folder, isReadOnly: true)
+        #expect(try second.rules().slot.current.value == Rules(depth: 1))
+    }
 }
 
 /// A process that died while a plugin was loaded into it leaves a mark.

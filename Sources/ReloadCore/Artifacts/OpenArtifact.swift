@@ -62,7 +62,7 @@ package struct OpenArtifact: ~Copyable {
 
 extension stat {
     /// `has mode 0664, owner 1000 and group 1000`
-    fileprivate var ownership: String {
+    var ownership: String {
         "has mode 0\(String(st_mode & 0o7777, radix: 8)), owner \(st_uid) and group \(st_gid)"
     }
 }

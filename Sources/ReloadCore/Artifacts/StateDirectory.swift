@@ -7,8 +7,11 @@ internal import Synchronization
 /// Every version is copied before it is looked at: what is hashed, vetted and opened is the copy, and what happens to the
 /// file it came from afterwards does not matter. The dynamic linker needs that as well: the same path or inode opened
 /// twice gives the old code, and a library that is overwritten in place crashes its process.
+///
+/// The copies are opened by their path, so nobody else may change what is here; see ``isTrusted(_:as:user:)``. The folders above it
+/// are not looked at: whoever may rename there has to be trusted by whoever chose the path.
 package final class StateDirectory: Sendable {
-    /// Absolute path, mode 0700.
+    /// Absolute path; mode 0700, if it was made here.
     package let path: String
     /// Largest artifact in bytes.
     package let artifactLimit: Int
@@ -29,24 +32,68 @@ package final class StateDirectory: Sendable {
 
     /// Opens the folder, makes it where it is missing, and takes its lock.
     ///
-    /// - Throws: `state.locked` when another live instance has it, `state.unusable` with the system's text when it cannot be
-    ///   made, locked or written.
+    /// - Throws: `state.locked` when another live instance has it, `state.unusable` when others may change it, or with the
+    ///   system's text when it cannot be made, locked or written.
     package convenience init(path: String, artifactLimit: Int) throws(ReloadError) {
         try self.init(path: path, insteadOf: nil, artifactLimit: artifactLimit)
     }
 
-    /// A folder for temporary files in the place of one that cannot be written. What that one holds is read as well.
+    /// A folder for temporary files in the place of one that cannot be used. What that one holds is read as well, unless others
+    /// may have written it.
     package static func temporary(insteadOf path: String, artifactLimit: Int) throws(ReloadError) -> StateDirectory {
         let digest = Digest.of(Array(URL(fileURLWithPath: path).standardizedFileURL.path.utf8))
         let place = "\(NSTemporaryDirectory())/reload-agent-\(geteuid())-\(digest.suffix(16))"
-        // Anybody may have made a folder of that name.
-        var information = stat()
-        let isOurs =
-            unsafe lstat(place, &information) != 0
-            || information.st_mode & (S_IFMT | 0o077) == S_IFDIR && information.st_uid == geteuid()
+        var isReadable = false
+        if let folder = FileDescriptor(path, O_RDONLY | O_DIRECTORY) { isReadable = distrust(folder, at: path) == nil }
         return try StateDirectory(
-            path: isOurs ? place : "\(NSTemporaryDirectory())/reload-agent-\(UUID().uuidString)", insteadOf: path,
-            artifactLimit: artifactLimit)
+            path: isOurs(place) ? place : "\(NSTemporaryDirectory())/reload-agent-\(UUID().uuidString)",
+            insteadOf: isReadable ? path : nil, artifactLimit: artifactLimit)
+    }
+
+    /// Makes a folder. Where anybody may have made one of that name: whether it is this user's alone.
+    private static func isOurs(_ place: String) -> Bool {
+        if unsafe mkdir(place, 0o700) == 0 { return true }
+        guard let found = FileDescriptor(place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)?.information else { return false }
+        return found.st_uid == geteuid() && found.st_mode & 0o077 == 0
+    }
+
+    /// What is looked at before anything is believed.
+    enum Part { case folder, folderWithin, journal }
+
+    /// Whether nobody but root and the service's user may change it. The folder itself may be writable by a group, as the volumes
+    /// of Kubernetes are: its members could rename what is in it, so they are trusted as they are with an artifact root.
+    /// It may be writable by all if its sticky bit keeps them from that. What the agent made in it may not.
+    static func isTrusted(_ file: stat, as part: Part, user: uid_t) -> Bool {
+        guard file.st_uid == user || file.st_uid == 0 else { return false }
+        guard part == .folder else {
+            return file.st_mode & S_IFMT == (part == .journal ? S_IFREG : S_IFDIR)
+                && file.st_mode & (S_IWGRP | S_IWOTH) == 0
+        }
+        return file.st_mode & S_IWOTH == 0 || file.st_mode & S_ISVTX != 0
+    }
+
+    /// Why the folder, or what is in it, may be somebody else's; nil if it is not.
+    private static func distrust(_ folder: borrowing FileDescriptor, at path: String) -> String? {
+        let parts: [(String, Part)] = [
+            (".", .folder), ("artifacts", .folderWithin), ("attempts", .folderWithin), ("journal", .journal),
+            ("journal.previous", .journal),
+        ]
+        for (name, part) in parts {
+            let file = name == "." ? path : "\(path)/\(name)"
+            var information = stat()
+            guard unsafe fstatat(folder.number, name, &information, AT_SYMLINK_NOFOLLOW) == 0 else {
+                if errno == ENOENT { continue }
+                return "cannot look at \(file): \(systemText())"
+            }
+            guard isTrusted(information, as: part, user: geteuid()) else {
+                let kind = part == .journal ? "file" : "folder"
+                return """
+                    others may change \(file), which \(information.ownership): make it a \(kind) of user \(geteuid()) that \
+                    only that user may write, or name another state directory
+                    """
+            }
+        }
+        return nil
     }
 
     private init(path: String, insteadOf: String?, artifactLimit: Int) throws(ReloadError) {
@@ -65,6 +112,7 @@ package final class StateDirectory: Sendable {
         guard let lock = FileDescriptor(path, O_RDONLY | O_DIRECTORY) else {
             throw ReloadError(.stateUnusable, "cannot open \(path): \(systemText())")
         }
+        if let reason = Self.distrust(lock, at: path) { throw ReloadError(.stateUnusable, reason) }
         guard Self.acquire(lock.number) else {
             throw errno == EWOULDBLOCK
                 ? ReloadError(

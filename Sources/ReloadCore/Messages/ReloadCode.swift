@@ -128,7 +128,7 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
 
     /// Another live instance uses the state directory.
     public static let stateLocked = Self(rawValue: "state.locked")
-    /// The state directory cannot be made or written.
+    /// The state directory cannot be made or written, or others may change it.
     public static let stateUnusable = Self(rawValue: "state.unusable")
 
     /// The journal could not be written; what runs is not affected.
