@@ -228,6 +228,31 @@ import Testing
         #expect(rules.running.report.revision == 7)
     }
 
+    /// Each of a row of requests that fail takes the place of those before it, and gives it back.
+    @Test func aRowOfFailuresDoesNotCountItselfToTheEndOfTheNumbers() throws {
+        let total = Weight.Total()
+        func job(_ revision: Int64) -> ReloadJob {
+            let module = Request.Module(
+                name: "m", kind: nil, revision: revision, version: nil, artifact: .registeredFile)
+            return ReloadJob(
+                request: Request(operation: .apply, modules: [module]), ticket: Ticket(acknowledge: {}),
+                arrival: UInt64(revision), bytes: 0, of: total)
+        }
+        var waiting = job(0)
+        for round in 1...200 {
+            var (next, failing) = (job(Int64(2 * round)), job(Int64(2 * round + 1)))
+            next.take(&waiting, keep: 4)
+            failing.take(&next, keep: 4)
+            var reinstated: ReloadJob?
+            for var older in failing.folded.reversed() {
+                if var before = reinstated { older.take(&before, keep: 4) }
+                reinstated = older
+            }
+            waiting = try #require(reinstated)
+        }
+        #expect(waiting.foldCount < 10)
+    }
+
     @Test func excerptsAreBoundedInBytes() {
         #expect(("e" + String(repeating: "\u{301}", count: 1 << 20)).excerpt.utf8.count < 1300)
         #expect(String(repeating: "\u{1f9d1}", count: 300).excerpt.unicodeScalars.count == 300)

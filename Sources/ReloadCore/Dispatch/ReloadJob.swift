@@ -77,6 +77,8 @@ struct ReloadJob: Sendable {
         let olderFolded = older.folded
         older.superseded = []
         older.folded = []
+        // Counted here; in both it would double with each request that fails, which comes to the end of the numbers soon.
+        older.foldCount = 0
         folded = (folded + [older] + olderFolded).sorted { $0.arrival > $1.arrival }
         let surplus = folded.count - keep * request.modules.count
         guard surplus > 0 else { return }
