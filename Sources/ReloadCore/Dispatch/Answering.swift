@@ -35,19 +35,33 @@ extension Reloader {
     func answer(
         _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = []
     ) {
+        if add(ticket, outcome, superseded: superseded) { sendAll() }
+    }
+
+    /// The same for a thread that must not wait. However many come, one worker sends them all.
+    func answerLater(_ ticket: Ticket, _ outcome: Attempt.Outcome, _ weight: Weight) {
+        if add(ticket, outcome, weight: weight) { workers.run { [self] in sendAll() } }
+    }
+
+    /// Whether nobody is sending answers.
+    private func add(
+        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [], weight: Weight? = nil
+    ) -> Bool {
         Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
             .increment()
         if !superseded.isEmpty {
             Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
                 .increment(by: superseded.count)
         }
-        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded)
-        let isFirst = answering.withLock { answering in
+        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, weight: weight)
+        return answering.withLock { answering in
             answering.waiting.append(answer)
             defer { answering.isUnderWay = true }
             return !answering.isUnderWay
         }
-        guard isFirst else { return }
+    }
+
+    private func sendAll() {
         while let answers = takeAnswers() { send(answers) }
     }
 

@@ -105,6 +105,8 @@ package final class Reloader: Sendable {
         var ticket: Ticket
         var outcome: Attempt.Outcome
         var superseded: [Ticket]
+        /// What counts as waiting until it is sent.
+        var weight: Weight?
 
         var tickets: [Ticket] { [ticket] + superseded }
     }
@@ -304,11 +306,7 @@ package final class Reloader: Sendable {
     func answering(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) -> @Sendable () -> Void {
         let weight = Weight(envelope.footprint, of: waiting)
         return { [self] in
-            workers.run { [self] in
-                withExtendedLifetime(weight) {
-                    answer(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message))
-                }
-            }
+            answerLater(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message), weight)
         }
     }
 

@@ -4,38 +4,39 @@ internal import Synchronization
 
 /// The threads that reload and answer. A reload may block for minutes, so each gets a thread of its own and none of Swift's
 /// cooperative ones; there are not many more than modules, since each has one reload at a time. One idle thread is kept, the
-/// others end.
+/// others end. Requests for modules that are not there, or that have expired, need one for a moment too: so their number has a
+/// limit.
 package final class Workers: Sendable {
     package typealias Work = @Sendable () -> Void
 
     private struct State {
         var pending: [Work] = []
         var idle = 0
+        var threads = 0
         var running = 0
         var isStopping = false
     }
+
+    /// Threads at a time.
+    static let limit = 128
 
     private let state = Mutex(State())
     private let wake = DispatchSemaphore(value: 0)
 
     package init() {}
 
-    /// Runs `work` on a thread that is idle or new.
+    /// Runs `work` on a thread that is idle or new, or when there are too many on the first that has time.
     package func run(_ work: @escaping Work) {
-        let needsThread = state.withLock { state in
+        let (isIdle, needsThread) = state.withLock { state in
             state.pending.append(work)
-            guard state.idle == 0 else {
-                state.idle -= 1
-                return false
-            }
-            return true
+            let isIdle = state.idle > 0
+            let needsThread = !isIdle && state.threads < Self.limit
+            state.idle -= isIdle ? 1 : 0
+            state.threads += needsThread ? 1 : 0
+            return (isIdle, needsThread)
         }
-        if needsThread {
-            let thread = Thread { [self] in serve() }
-            thread.start()
-        } else {
-            wake.signal()
-        }
+        if isIdle { wake.signal() }
+        if needsThread { Thread { [self] in serve() }.start() }
     }
 
     /// Waits until nothing runs, at most for `grace`. Idle threads end.
@@ -74,8 +75,13 @@ package final class Workers: Sendable {
             }
             if mayWait {
                 wake.wait()
-            } else if state.withLock({ $0.pending.isEmpty }) {
-                return
+            } else {
+                let isOver = state.withLock { state in
+                    guard state.pending.isEmpty else { return false }
+                    state.threads -= 1
+                    return true
+                }
+                if isOver { return }
             }
         }
     }
