@@ -22,7 +22,7 @@ package final class ArtifactRoots {
         let information: stat?
 
         init?(_ path: String) {
-            guard let descriptor = FileDescriptor(path, O_RDONLY | O_DIRECTORY) else { return nil }
+            guard let descriptor = FileDescriptor(taking: unsafe creload_find(path)) else { return nil }
             names = [URL(fileURLWithPath: path).standardizedFileURL.path, descriptor.path].compactMap { $0 }
             information = descriptor.information
             folder = Folder(descriptor)

@@ -19,8 +19,8 @@ package struct OpenArtifact: ~Copyable {
             throw ReloadError(code, "cannot open \(path.excerpt): \(systemText())")
         }
         let folder = found.path.map { $0.utf8.prefix(upTo: $0.utf8.lastIndex(of: UInt8(ascii: "/")) ?? $0.startIndex) }
-        let information = folder.flatMap { FileDescriptor("/\(Substring($0))", O_RDONLY | O_DIRECTORY)?.information }
-        try self.init(found, at: path, under: information)
+        let opened = folder.flatMap { FileDescriptor(taking: unsafe creload_find("/\(Substring($0))")) }
+        try self.init(found, at: path, under: opened?.information)
     }
 
     /// Opens what was found, if it is a regular file that only those may have written who may write in `folder`: it belongs to

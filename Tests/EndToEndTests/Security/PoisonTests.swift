@@ -104,6 +104,9 @@ struct HostileRun {
     /// How many are asked for.
     static let count = Int(ProcessInfo.processInfo.environment["RELOAD_HOSTILE_MESSAGES"] ?? "") ?? 20_000
 
+    /// To see a run again.
+    private static let seed = ProcessInfo.processInfo.environment["RELOAD_HOSTILE_SEED"].flatMap { UInt64($0) }
+
     /// What the resident memory may grow by in the last quarter, in KiB: the allocator's noise is below it, and what leaks
     /// `growthLimit * 1024 / (count / 4)` bytes for each message is above it: 16.8 of a million, 840 of 20,000.
     private let growthLimit = 4096
@@ -120,7 +123,7 @@ struct HostileRun {
             try await agent.start()
             try answers.follow(agent)
             try await answers.awaitOnline()
-            let seed = UInt64.random(in: 0...UInt64.max)
+            let seed = HostileRun.seed ?? UInt64.random(in: 0...UInt64.max)
             print("hostile messages: \(count) by \(delivery), seed \(seed)")
             let publisher = try HostilePublisher(world, seed: seed)
             var resident: [Int] = []
@@ -271,7 +274,10 @@ private final class HostileAnswers: Sendable {
         let command = try agent.command
         Task {
             let outcome = await command.outcome()
-            change { $0.failure = "the agent ended with \(outcome.status): \(outcome.errors.suffix(1000))" }
+            // The thread that crashed, if one did.
+            let crash = outcome.errors.range(of: " crashed:\n").map { outcome.errors[$0.upperBound...] }
+            let errors = (crash ?? outcome.errors[...]).prefix(3000)
+            change { $0.failure = "the agent ended with \(outcome.status): \(errors)" }
         }
     }
 
