@@ -8,7 +8,7 @@ package enum ProtectedFile {
         package var reason: String
     }
 
-    private static let sizeLimit = 1 << 20
+    private static let sizeLimit = 64 << 10
 
     /// Reads text.
     ///

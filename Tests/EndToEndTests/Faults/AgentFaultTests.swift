@@ -297,19 +297,27 @@ extension EndToEnd.Faults {
                     let running = try await agent.status().modules?["rules"]?.revision
                     // In the second round it is started on a full disk.
                     if round == 2 { try await agent.kill() }
-                    try fill(filler)
+                    try fill("\(filler)-0")
                     if round == 2 { #expect(try await agent.start()["rules"]?.revision == running) }
-                    // With the next answer the copies go that only the journal before has named, and leave room.
-                    try await row.publish(1)
-                    try await row.answered(by: [agent])
-                    try fill(filler + "-2")
+                    // Copies of old versions go a little later than they are taken the place of, and leave room.
+                    for number in 1... {
+                        try fill("\(filler)-\(number)")
+                        let request = try await row.publish(1)[0]
+                        try await row.answered(by: [agent])
+                        let answer = row.outcomes.tally.answers(to: request.id, from: "one").first
+                        if answer?.code == .artifactNotStaged { break }
+                    }
                     let revision = try await agent.status().modules?["rules"]?.revision
                     let requests = try await row.publish(20)
                     try await row.answered(by: [agent])
                     #expect(try await agent.status().modules?["rules"]?.revision == revision)
                     let answer = try #require(row.outcomes.tally.answers(to: requests[19].id, from: "one").first)
                     #expect(answer.code == .artifactNotStaged)
-                    for file in [filler, filler + "-2"] { try FileManager.default.removeItem(atPath: file) }
+                    let folder = mounts.outside(folder)
+                    for file in try FileManager.default.contentsOfDirectory(atPath: folder)
+                    where file.hasPrefix("filler-") {
+                        try FileManager.default.removeItem(atPath: "\(folder)/\(file)")
+                    }
                     row.healed()
                     try await row.publish(9)
                     try await row.answered(by: [agent])
