@@ -13,6 +13,12 @@ import Testing
             envelope: envelope, exchange: "e", routingKey: routingKey, mandatory: mandatory, completion: { _ in })
     }
 
+    private func copy(_ id: String) -> Outgoing {
+        var message = message(id, routingKey: "reply")
+        message.exchange = ""
+        return message
+    }
+
     private func outbox(_ ids: String..., limit: Int = 10_000, window: Int = 256) -> Outbox {
         var outbox = Outbox(limit: limit, window: window)
         for id in ids { _ = outbox.add(message(id)) }
@@ -152,21 +158,49 @@ import Testing
     }
 
     /// `amq.rabbitmq.reply-to.g1hkAA.x` makes RabbitMQ 3.10 close the connection of whoever publishes to it.
-    @Test func aReplyQueueThatTheBrokerCannotBearIsGivenUp() {
+    /// A thousand of them cost one connection, and the reports go on.
+    @Test func replyQueuesThatTheBrokerCannotBearAreGivenUpAtOnce() {
         var outbox = outbox("report")
-        var copy = message("copy")
-        copy.exchange = ""
-        _ = outbox.add(copy)
-        #expect(send(&outbox) == ["report", "copy"])
-        #expect(names(outbox.connectionLost(refusal(541))) == [])
-        // One at a time. What goes to an exchange of ours stays, whatever ails the broker.
-        #expect(send(&outbox) == ["report"])
-        #expect(names(outbox.connectionLost(refusal(541))) == [])
+        for number in 0..<1000 { _ = outbox.add(copy("copy \(number)")) }
+        _ = outbox.add(message("last"))
+        #expect(send(&outbox).count == 256)
+        let given = names(outbox.connectionLost(refusal(541), now: now))
+        #expect(given == (0..<1000).map { "copy \($0):broker.not_found" })
+        outbox.connected()
+        // For some time nobody's copies are tried, however often it connects.
+        let (refused, wake) = outbox.add(copy("copy"), now: now + Outbox.directPause - .seconds(1))
+        #expect(names(refused) == ["copy:broker.not_found"] && !wake)
+        #expect(send(&outbox) == ["report", "last"])
+        // What goes to an exchange of ours stays, whatever ails the broker.
+        #expect(names(outbox.connectionLost(refusal(541), now: now)) == [])
+        outbox.connected()
+        #expect(names(outbox.add(copy("later"), now: now + Outbox.directPause).dropped) == [])
+        #expect(send(&outbox) == ["report", "last", "later"])
+    }
+
+    /// Each would close the channel, of which a connection has 2047.
+    @Test func aRefusedCopyTakesThoseThatWaitWithIt() {
+        var outbox = outbox("report")
+        for number in 0..<1000 { _ = outbox.add(copy("copy \(number)")) }
+        _ = outbox.add(message("last"))
+        #expect(send(&outbox).count == 256)
+        var error = BrokerError(.accessRefused, "access to exchange 'amq.default' refused", operation: "receive")
+        error.replyCode = 403
+        error.isChannelOnly = true
+        #expect(names(outbox.connectionLost(error)) == [])
         #expect(send(&outbox) == ["report"])
         #expect(names(outbox.confirmed(1, multiple: false)) == ["report"])
-        #expect(send(&outbox) == ["copy"])
-        #expect(names(outbox.connectionLost(refusal(541))) == ["copy:broker.not_found"])
-        #expect(outbox.isEmpty)
+        #expect(send(&outbox) == ["copy 0"])
+        #expect(names(outbox.connectionLost(error)) == (0..<1000).map { "copy \($0):broker.access_refused" })
+        #expect(names(outbox.add(copy("more")).dropped) == ["more:broker.access_refused"])
+        // Nobody is suspected any more.
+        _ = outbox.add(message("another"))
+        #expect(send(&outbox) == ["last", "another"])
+        #expect(names(outbox.confirmed(2, multiple: true)) == ["last", "another"])
+        // On the next connection it may be allowed.
+        outbox.connected()
+        _ = outbox.add(copy("allowed"))
+        #expect(send(&outbox) == ["allowed"])
     }
 
     @Test func aBrokerThatStopsBlamesNoMessage() {

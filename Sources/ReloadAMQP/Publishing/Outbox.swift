@@ -9,6 +9,9 @@ struct Outgoing: Sendable {
     var completion: @Sendable (Result<Void, BrokerError>) -> Void
     /// Set when the broker returned it; the confirm that follows ends it.
     var returned: BrokerError?
+
+    /// Whether it goes to a queue by its name, through the default exchange.
+    var isDirect: Bool { exchange.isEmpty }
 }
 
 /// The fate of a message; ``report()`` is called after the lock is left.
@@ -35,6 +38,10 @@ struct Outbox: Sendable {
     private var suspects = 0
     private var refusals = Backoff()
     private var resumesAt: ContinuousClock.Instant?
+    /// Why nothing goes directly to queues, which others name, and until when; nil is as long as the connection lasts.
+    private var directRefusal: (error: BrokerError, until: ContinuousClock.Instant?)?
+    /// How long direct messages are refused after one may have closed the connection.
+    static let directPause = Duration.seconds(300)
 
     /// - Parameters:
     ///   - limit: messages that may wait; the oldest is dropped for one more.
@@ -49,8 +56,15 @@ struct Outbox: Sendable {
     /// Whether something waits to be sent.
     var hasWaiting: Bool { !waiting.isEmpty }
 
-    /// Adds a message; returns the ones dropped for it, and whether the sending thread must be woken.
-    mutating func add(_ message: Outgoing) -> (dropped: [Settled], wake: Bool) {
+    /// Adds a message; returns the ones dropped for it, itself if it is direct and such are refused now, and whether the
+    /// sending thread must be woken.
+    mutating func add(
+        _ message: Outgoing, now: ContinuousClock.Instant = .now
+    ) -> (dropped: [Settled], wake: Bool) {
+        if let until = directRefusal?.until, until <= now { directRefusal = nil }
+        if message.isDirect, let error = directRefusal?.error {
+            return ([Settled(message: message, result: .failure(error))], false)
+        }
         let wake = waiting.isEmpty
         waiting.append(message)
         return (dropOverflow(), wake)
@@ -126,12 +140,21 @@ struct Outbox: Sendable {
     /// The broker reads from this connection, or not.
     mutating func blocked(_ isBlocked: Bool) { self.isBlocked = isBlocked }
 
+    /// There is a new connection: permissions may have changed since the last one.
+    mutating func connected() {
+        if directRefusal?.until == nil { directRefusal = nil }
+    }
+
     /// Connection or channel is gone, so nothing is confirmed any more: what was in flight is sent again.
     ///
     /// When the broker closed because of a message, it does not say which one. If only one was in flight, it fails with
-    /// the broker's words; otherwise each of them goes out alone next time. An internal error of the broker is held only
-    /// against what goes to a queue that somebody else named: some names make it fail every time.
-    mutating func connectionLost(_ error: BrokerError) -> [Settled] {
+    /// the broker's words; otherwise each of them goes out alone next time.
+    ///
+    /// Direct messages go to queues that somebody else named, and are copies of what is published elsewhere. Some names
+    /// make the broker close the connection every time; so if it did and there was a direct message among those in flight,
+    /// all that wait are given up, and more of them are refused for ``directPause``, however often it connects. If this
+    /// user may not write to queues, they are given up and refused as long as the connection lasts.
+    mutating func connectionLost(_ error: BrokerError, now: ContinuousClock.Instant = .now) -> [Settled] {
         isBlocked = false
         resumesAt = nil
         var unconfirmed = inFlight.keys.sorted().compactMap { inFlight[$0] }
@@ -139,16 +162,20 @@ struct Outbox: Sendable {
         for index in unconfirmed.indices { unconfirmed[index].returned = nil }
         let unsent = sending.map { [$0] } ?? []
         sending = nil
-        let mayBlame = { (message: Outgoing) in
-            error.blamesMessage || error.replyCode == 541 && message.exchange.isEmpty
+        if !error.isChannelOnly, error.blamesMessage || error.replyCode == 541, unconfirmed.contains(where: \.isDirect)
+        {
+            waiting.prepend(unconfirmed + unsent)
+            return refuseDirect(error, until: now + Self.directPause) + dropOverflow()
         }
-        guard unconfirmed.contains(where: mayBlame) else {
+        guard error.blamesMessage, !unconfirmed.isEmpty else {
             waiting.prepend(unconfirmed + unsent)
             return dropOverflow()
         }
         if unconfirmed.count == 1 {
             waiting.prepend(unsent)
-            return [settle(unconfirmed[0], .failure(error))] + dropOverflow()
+            var settled = [settle(unconfirmed[0], .failure(error))]
+            if unconfirmed[0].isDirect, error.code == .accessRefused { settled += refuseDirect(error, until: nil) }
+            return settled + dropOverflow()
         }
         suspects = max(suspects, unconfirmed.count)
         waiting.prepend(unconfirmed + unsent)
@@ -160,6 +187,25 @@ struct Outbox: Sendable {
         _ = connectionLost(error)
         var settled: [Settled] = []
         while let message = waiting.popFirst() { settled.append(settle(message, .failure(error))) }
+        return settled
+    }
+
+    /// Gives up all direct messages, and refuses more of them.
+    private mutating func refuseDirect(_ error: BrokerError, until: ContinuousClock.Instant?) -> [Settled] {
+        directRefusal = (error, until)
+        var settled: [Settled] = []
+        var kept: [Outgoing] = []
+        var suspectsKept = 0
+        while let message = waiting.popFirst() {
+            if message.isDirect {
+                settled.append(Settled(message: message, result: .failure(error)))
+            } else {
+                if settled.count + kept.count < suspects { suspectsKept += 1 }
+                kept.append(message)
+            }
+        }
+        waiting.prepend(kept)
+        suspects = suspectsKept
         return settled
     }
 

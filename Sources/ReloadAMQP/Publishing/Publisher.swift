@@ -10,8 +10,6 @@ internal import Synchronization
 package final class Publisher: Sendable {
     private let thread: ConnectionThread
     private let outbox: Mutex<Outbox>
-    /// Why this user may not write to queues directly, through the default exchange; as long as the connection lasts.
-    private let directRefusal = Mutex<BrokerError?>(nil)
     private let dropped = Counter(label: "reload_agent_outbox_dropped")
 
     /// Makes a publisher that sends nothing before ``start()``.
@@ -39,8 +37,6 @@ package final class Publisher: Sendable {
         _ envelope: Envelope, exchange: String, routingKey: String, mandatory: Bool = false,
         completion: @escaping @Sendable (Result<Void, BrokerError>) -> Void = { _ in }
     ) {
-        // Each such message would close the channel anew, and hold up those that are in flight with it.
-        if exchange.isEmpty, let refusal = directRefusal.withLock({ $0 }) { return completion(.failure(refusal)) }
         let message = Outgoing(
             envelope: envelope, exchange: exchange, routingKey: routingKey, mandatory: mandatory, completion: completion
         )
@@ -64,21 +60,13 @@ package final class Publisher: Sendable {
         report(outbox.withLock { change(&$0) })
     }
 
-    /// Permissions may have changed since the last connection.
-    fileprivate func forgetRefusals() { directRefusal.withLock { $0 = nil } }
-
     fileprivate func look<Value: Sendable>(_ body: (inout sending Outbox) -> Value) -> Value {
         outbox.withLock { body(&$0) }
     }
 
     private func report(_ settled: [Settled]) {
         for message in settled {
-            if case .failure(let error) = message.result {
-                if error.code == .outboxFull { dropped.increment() }
-                if error.code == .accessRefused, message.message.exchange.isEmpty {
-                    directRefusal.withLock { $0 = error }
-                }
-            }
+            if case .failure(let error) = message.result, error.code == .outboxFull { dropped.increment() }
             message.report()
         }
     }
@@ -89,7 +77,7 @@ private struct PublisherLoop: ConnectionUser {
     let publisher: Publisher
 
     mutating func connected(_ connection: inout Connection) throws(BrokerError) {
-        publisher.forgetRefusals()
+        publisher.look { $0.connected() }
         try connection.selectConfirms()
     }
 

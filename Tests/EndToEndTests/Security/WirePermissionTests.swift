@@ -226,6 +226,32 @@ extension EndToEnd {
             }
         }
 
+        /// The name of a reply queue that makes RabbitMQ 3.10 close the connection of whoever publishes to it (541). The agent's
+        /// user may write to any queue.
+        @Test func aReplyQueueThatClosesConnectionsClosesOne() async throws {
+            try await World.run { world in
+                let agent = world.agent("one") { $0.stateDirectory = "\(world.folder)/state" }
+                try await agent.start()
+                try await agent.logs("connected to the broker", times: 2)
+                try await FaultRow.run("copies of reports close the connection", in: world) { row in
+                    func publish(_ count: Int) async throws {
+                        var requests = row.next(count)
+                        for index in requests.indices { requests[index].reply(to: "amq.rabbitmq.reply-to.g1hkAA.x") }
+                        try await Wire(broker: world.broker).publish(requests)
+                        try await row.outcomes.wait("all answers") {
+                            $0.answered(row.requests, by: ["one"]) == row.requests.count
+                        }
+                    }
+                    try await publish(40)
+                    for _ in 0..<5 { try await publish(1) }
+                }
+                let messages = try agent.events.compactMap(\.message)
+                #expect(messages.contains { $0.hasPrefix("copy of a report not published") })
+                #expect(!messages.contains { $0.hasPrefix("report not published") })
+                #expect(messages.count { $0.hasPrefix("connected to the broker") } == 3, "\(messages)")
+            }
+        }
+
         /// How often the broker has refused a message to the default exchange.
         private func refusals(_ world: World) async throws -> Int {
             let log = try await world.broker.run("info", "log").output.trimmingCharacters(in: .newlines)
