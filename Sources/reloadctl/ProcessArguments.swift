@@ -26,6 +26,24 @@ enum ProcessArguments {
         return true
     }
 
+    /// A text that may repeat words of the command line, such as ArgumentParser's complaint about one, without the passwords
+    /// in them. Of a word that was cut at a `=` either part counts.
+    static func hidingPasswords(in text: String, arguments: [String] = CommandLine.arguments) -> String {
+        var text = text
+        for argument in arguments {
+            let word = Array(argument.utf8)
+            guard let range = password(in: word) else { continue }
+            let password = String(decoding: word[range], as: UTF8.self)
+            let start = word[..<range.lowerBound].lastIndex(of: UInt8(ascii: ":")) ?? range.lowerBound
+            text = text.replacing(password, with: "xxxx")
+            guard let cut = password.firstIndex(of: "=") else { continue }
+            let before = String(decoding: word[start..<range.lowerBound], as: UTF8.self) + password[..<cut]
+            text = text.replacing(before, with: ":xxxx")
+                .replacing(password[password.index(after: cut)...] + "@", with: "xxxx@")
+        }
+        return text
+    }
+
     /// Where the password of a URL stands in a word: after the first colon behind `://`, up to the last `@`.
     static func password(in word: [UInt8]) -> Range<Int>? {
         guard let scheme = Data(word).firstRange(of: Data("://".utf8)),

@@ -55,13 +55,13 @@ struct Reloadctl: ParsableCommand {
         } catch let status as ExitStatus {
             status.end()
         } catch let error as BrokerError {
-            StandardError.line("reloadctl: \(error)")
+            StandardError.line(ProcessArguments.hidingPasswords(in: "reloadctl: \(error)"))
             (error.code == .badURL || error.code == .badPassfile ? ExitStatus.usage : .broker).end()
         } catch let error as ReloadError {
-            StandardError.line("reloadctl: \(error)")
+            StandardError.line(ProcessArguments.hidingPasswords(in: "reloadctl: \(error)"))
             ExitStatus.usage.end()
         } catch {
-            let text = fullMessage(for: error)
+            let text = ProcessArguments.hidingPasswords(in: fullMessage(for: error))
             guard exitCode(for: error) != .success else {
                 StandardOutput.write(text + "\n")
                 return

@@ -61,6 +61,26 @@ extension EndToEnd {
             }
         }
 
+        /// A forgotten --broker, a misspelt one, a mistake beside it, and words that ArgumentParser takes apart: it repeats them.
+        @Test(
+            arguments: [
+                ["status", "URL"], ["URL"], ["status", "--brokr", "URL"], ["status", "--brokr=URL"], ["help", "URL"],
+                ["status", "--timeout", "URL"], ["status", "--timeout=URL"], ["status", "--broker=URL", "--wrong"],
+                ["status", "--broker=URL", "URL"], ["status", "--wait=URL", "--broker", "URL"], ["status", "--URL"],
+                ["status", "-URL"], ["status", "--fresh", "--key", "URL", "--broker", "amqp://h"],
+                ["status", "--broker", "passfile:URL"],
+            ])
+        func usageErrorsDoNotShowThePassword(arguments: [String]) async throws {
+            for password in [Self.password, "b4ttery=b4ttery"] {
+                let url = "amqp://walt:\(password)@h/"
+                let outcome = try await Command(
+                    Repository.binaries + "/reloadctl", arguments.map { $0.replacing("URL", with: url) }
+                ).outcome()
+                #expect(outcome.status == 2 || outcome.status == 0, "\(outcome.errors)")
+                expectNone(in: outcome.output + outcome.errors, "\(arguments)")
+            }
+        }
+
         @Test func aPassfileKeepsThePasswordFromTheProcessList() async throws {
             try await World.run { world in
                 try await withUser(world)
