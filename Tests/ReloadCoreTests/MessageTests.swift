@@ -207,6 +207,44 @@ import Testing
         #expect(try Report.decode(Array(json.utf8)) == report)
     }
 
+    /// Each of these would take the decoder many times its size in memory, or mean two things.
+    @Test func aReportThatCostsItsReaderMuchIsNotDecoded() {
+        let good = Report(request: nil, service: "s", instance: "i", sequence: 1, state: .online, at: Date())
+        let json = String(decoding: good.encode().dropFirst(), as: UTF8.self)
+        let values = "[" + String(repeating: "0,", count: JSONScreen.valueLimit) + "0]"
+        let deep = String(repeating: "[", count: 100) + String(repeating: "]", count: 100)
+        for more in [#""x":\#(values)"#, #""x":\#(deep)"#, #""service":"other""#] {
+            #expect(throws: ReloadError.self) { try Report.decode(Array("{\(more),\(json)".utf8)) }
+        }
+        #expect(throws: Never.self) { try Report.decode(Array("{\"x\":0,\(json)".utf8)) }
+    }
+
+    @Test func anInventoryOfManyModulesIsRead() throws {
+        let text = String(repeating: "v", count: 255)
+        let version = VersionReport(revision: .max, digest: Digest.of([]), version: text, generation: .max)
+        var report = Report(request: nil, service: text, instance: text, sequence: .max, state: .online, at: Date())
+        report.modules = (0..<Request.moduleLimit).map { number in
+            ModuleReport(
+                name: String("\(number)\(text)".prefix(255)), kind: .plugin, state: .applied, desired: version,
+                attempted: version, running: version,
+                lingering: (0..<10).map { _ in
+                    LingeringReport(generation: .max, inFlight: .max, ageMilliseconds: .max)
+                }, timings: ["load": 0.123456789, "prove": 0.123456789, "switch": 0.123456789, "vet": 0.123456789])
+        }
+        let body = report.encode()
+        #expect(body.count < Report.bodyLimit)
+        #expect(try Report.decode(body) == report)
+    }
+
+    @Test(
+        arguments: [
+            ("s.i.online", true), ("s.h/1.rolled_back", true), ("s.i.nothing", false), ("s.i", false), ("", false),
+            ("s.i.x.online", false), ("reload.status", false),
+        ])
+    func aReportsRoutingKeyHasAShape(key: String, isOne: Bool) {
+        #expect(Report.isRoutingKey(key) == isOne)
+    }
+
     @Test func codesAreListedOnce() {
         #expect(Set(ReloadCode.all).count == ReloadCode.all.count)
         for code in ReloadCode.all where code != .ok {

@@ -173,6 +173,16 @@ package struct Report: Sendable, Codable, Equatable {
         [service, instance, state.rawValue].map { $0.replacing(".", with: "_") }.joined(separator: ".")
     }
 
+    /// Whether a routing key has the shape of a report's.
+    package static func isRoutingKey(_ key: String) -> Bool {
+        let parts = key.split(separator: ".", omittingEmptySubsequences: false)
+        return parts.count == 3 && ReportState(rawValue: String(parts[2])) != nil
+    }
+
+    /// Bytes of the largest body that readers keep: 1,000 modules, each with a name and three versions of 255 bytes and ten
+    /// old generations whose calls have not returned, take less than 2.8 MB.
+    package static let bodyLimit = 4 << 20
+
     /// Encodes a report, keys sorted.
     package func encode() -> [UInt8] {
         var writer = JSONWriter()
@@ -180,8 +190,10 @@ package struct Report: Sendable, Codable, Equatable {
         return writer.bytes
     }
 
-    /// Decodes a report; a body that is none throws `message.invalid`.
+    /// Decodes a report; a body that is none, or that the decoder would take much memory for, throws `message.invalid` or
+    /// `message.not_json`.
     package static func decode(_ body: [UInt8]) throws(ReloadError) -> Report {
+        try JSONScreen.check(body)
         do {
             return try JSONDecoder().decode(Report.self, from: Data(body))
         } catch let error as DecodingError {

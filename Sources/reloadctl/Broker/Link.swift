@@ -23,9 +23,12 @@ struct Link {
     }
 
     /// Connects and declares the topology, which may be the first to be there.
-    func open(_ interrupter: Interrupter) throws -> Connection {
+    ///
+    /// - Parameter bodyLimit: bytes of the largest body that is kept.
+    func open(_ interrupter: Interrupter, bodyLimit: Int = 16 << 20) throws -> Connection {
         let settings = ConnectionSettings(
-            url: url, name: Self.instanceName, connectTimeout: max(.milliseconds(1), interruption.left(.seconds(5))))
+            url: url, name: Self.instanceName, connectTimeout: max(.milliseconds(1), interruption.left(.seconds(5))),
+            bodyLimit: bodyLimit)
         return try bounded(interrupter) { () throws(BrokerError) in
             var connection = try Connection.open(settings, interrupter: interrupter)
             try topology.declare(on: &connection)

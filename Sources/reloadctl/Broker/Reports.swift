@@ -9,7 +9,8 @@ extension Delivery {
     /// report whose body names another sender or state than its key is a lie or a mistake, and is passed over, which is said
     /// once.
     func report() -> Report? {
-        guard let report = try? Report.decode(envelope.body) else { return nil }
+        // The key first: to decode costs more.
+        guard Report.isRoutingKey(routingKey), let report = try? Report.decode(envelope.body) else { return nil }
         guard report.routingKey == routingKey else {
             let isFirst = Self.hasWarned.withLock { hasWarned in
                 defer { hasWarned = true }

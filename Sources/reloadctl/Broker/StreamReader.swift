@@ -1,4 +1,5 @@
 internal import ReloadAMQP
+internal import ReloadCore
 
 /// Reads one of the two streams, from a given age on.
 struct StreamReader: ~Copyable {
@@ -32,7 +33,9 @@ struct StreamReader: ~Copyable {
         self.link = link
         self.stream = stream
         let interrupter = Interrupter()
-        var connection = try link.open(interrupter)
+        // Anybody who may write reports could fill the memory with larger ones.
+        var connection = try link.open(
+            interrupter, bodyLimit: stream == link.topology.reports ? Report.bodyLimit : 16 << 20)
         try link.bounded(interrupter) { () throws(BrokerError) in
             try connection.qos(prefetch: Int(Self.prefetch))
             _ = try connection.consume(stream, arguments: ["x-stream-offset": start.argument])

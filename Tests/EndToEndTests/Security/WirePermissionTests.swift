@@ -114,6 +114,22 @@ extension EndToEnd {
             }
         }
 
+        /// The key is its own, and so is the name in the body, but whoever reads would have to hold it.
+        @Test func aHugeReportIsNotKept() async throws {
+            try await World.run { world in
+                try await Wire(broker: world.broker).declare()
+                let broker = try await user("agent", world, "--service", world.service)
+                for (instance, size) in [("huge", Report.bodyLimit), ("modest", 1000)] {
+                    var (envelope, key) = report(world, instance: instance, user: "agent")
+                    // JSON still.
+                    envelope.body += [UInt8](repeating: 0x20, count: size)
+                    #expect(try await publish(envelope, to: "reload.status", key: key, as: broker) == nil)
+                }
+                let outcome = try await world.reloadctl("status", "--destination", "\(world.service):*")
+                #expect(outcome.output.contains("modest") && !outcome.output.contains("huge"), "\(outcome.output)")
+            }
+        }
+
         @Test func reportsCarryTheirUser() async throws {
             try await World.run { world in
                 let agent = world.agent("one")
