@@ -31,6 +31,14 @@ struct TableTests {
 }
 
 struct ResultTests {
+    @Test func watchShowsTheUserOfAReport() throws {
+        var report = report("web-1", .online)
+        let published = String(decoding: report.encode(), as: UTF8.self)
+        #expect(try ReportLine(report: report).jsonLine() == published)
+        report.user = "walt"
+        #expect(try ReportLine(report: report).jsonLine() == published.dropLast() + #","user":"walt"}"#)
+    }
+
     @Test func everyoneThenTheCounts() {
         var answers = Answers(request: "r", goal: .all(Set(["web-1", "web-2", "web-3", "web-4"].map(instance))))
         _ = answers.fold(report("web-1", .validated, request: "r"))

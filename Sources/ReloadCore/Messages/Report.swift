@@ -131,6 +131,8 @@ package struct Report: Sendable, Codable, Equatable {
     package var superseded: [String]?
     /// RFC 3339, UTC.
     package var at: String
+    /// The login it came from, which the broker checked; it is no part of the body. Nil when the sender did not say.
+    package var user: String?
 
     package init(
         request: String?, service: String, instance: String, sequence: UInt64, state: ReportState,

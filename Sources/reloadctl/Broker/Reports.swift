@@ -10,7 +10,8 @@ extension Delivery {
     /// once.
     func report() -> Report? {
         // The key first: to decode costs more.
-        guard Report.isRoutingKey(routingKey), let report = try? Report.decode(envelope.body) else { return nil }
+        guard Report.isRoutingKey(routingKey), var report = try? Report.decode(envelope.body) else { return nil }
+        report.user = envelope.userID
         guard report.routingKey == routingKey else {
             let isFirst = Self.hasWarned.withLock { hasWarned in
                 defer { hasWarned = true }

@@ -8,7 +8,8 @@ struct History: ParsableCommand {
         abstract: "Shows who published what, and how each instance answered.",
         discussion: """
             With --json each request is a line {"request", "at", "origin", "operation", "destination", "modules", \
-            "answers"}, answers as publish shows them; "problem" says why nobody can read it.
+            "answers"}, answers as publish shows them, with "user", the login each came from; "problem" says why nobody \
+            can read it.
             """)
 
     @Option(help: "Only requests that name this module.")

@@ -8,7 +8,8 @@ struct Status: ParsableCommand {
         abstract: "Shows what every present instance runs.",
         discussion: """
             Read from the instances' last reports, unless --fresh asks them. With --json each instance is a line \
-            {"service", "instance", "state", "at", "modules"}, modules as in a report.
+            {"service", "instance", "state", "at", "user", "modules"}, modules as in a report, user being the login \
+            that the report came from.
             """)
 
     @Option(help: "Only this module.")
@@ -87,6 +88,7 @@ private struct InstanceLine: Encodable {
     let instance: String
     let state: ReportState
     let at: String?
+    let user: String?
     let modules: [ModuleReport]
 
     init(_ instance: Instance, _ entry: FleetView.Entry, _ modules: [ModuleReport]) {
@@ -94,6 +96,7 @@ private struct InstanceLine: Encodable {
         self.instance = instance.name
         state = entry.state
         at = entry.at.map(ReloadJSON.text)
+        user = entry.user
         self.modules = modules.sorted { $0.name < $1.name }
     }
 }

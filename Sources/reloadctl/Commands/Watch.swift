@@ -5,7 +5,9 @@ internal import ReloadCore
 struct Watch: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Shows reports as they come, until Ctrl-C.",
-        discussion: "With --json each line is a report as it was published, reload.status.v1.")
+        discussion: """
+            With --json each line is a report as it was published, reload.status.v1, and "user", the login that it came from.
+            """)
 
     @Option(help: "Only reports that name this module.")
     var module: String?
@@ -29,7 +31,7 @@ struct Watch: ParsableCommand {
                     StandardError.line("reloadctl: \(note)")
                 }
                 guard let report, recent.isNew(report), isWanted(report) else { continue }
-                StandardOutput.line(broker.json ? try report.jsonLine() : Self.text(report))
+                StandardOutput.line(broker.json ? try ReportLine(report: report).jsonLine() : Self.text(report))
             }
         } catch is Interrupted {
             // The way this command ends.
@@ -51,6 +53,21 @@ struct Watch: ParsableCommand {
             report.at, "\(report.service):\(report.instance)", report.state.rawValue,
             modules.joined(separator: ", "), others, reason.joined(separator: ": "),
         ].filter { !$0.isEmpty }.joined(separator: "  ").printable
+    }
+}
+
+/// A report as `watch --json` shows it.
+struct ReportLine: Encodable {
+    let report: Report
+
+    private enum CodingKeys: String, CodingKey {
+        case user
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        try report.encode(to: encoder)
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encodeIfPresent(report.user, forKey: .user)
     }
 }
 

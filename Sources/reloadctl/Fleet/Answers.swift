@@ -16,6 +16,8 @@ struct Answers {
         var code: ReloadCode
         var message: String
         var at: String
+        /// The login of who gave it, as the broker checked it.
+        var user: String?
     }
 
     let request: String
@@ -40,12 +42,13 @@ struct Answers {
                 applying.insert(sender)
                 return nil
             }
-            answer = Answer(state: report.state, code: report.code, message: report.message, at: report.at)
+            answer = Answer(
+                state: report.state, code: report.code, message: report.message, at: report.at, user: report.user)
         } else if report.superseded?.contains(request) == true {
             // A report may itself be of one that was superseded, and speak for others of its kind.
             let newer = report.state == .superseded ? nil : report.request
             let message = newer.map { "request \($0) took its place" } ?? ""
-            answer = Answer(state: .superseded, code: .ok, message: message, at: report.at)
+            answer = Answer(state: .superseded, code: .ok, message: message, at: report.at, user: report.user)
         } else {
             if report.state == .offline { gone.insert(sender) } else { gone.remove(sender) }
             return nil

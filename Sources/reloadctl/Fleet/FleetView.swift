@@ -36,6 +36,8 @@ struct FleetView {
         var state: ReportState
         /// When the newest report was made, by the instance's clock.
         var at: Date?
+        /// The login that the newest report came from, as the broker checked it.
+        var user: String?
         /// What it runs, by name.
         var modules: [String: ModuleReport]
     }
@@ -49,7 +51,8 @@ struct FleetView {
         if report.state == .online || report.state == .offline { modules = [:] }
         // What is not running there is no module of the instance, only a name in a request.
         for module in report.modules where module.running != nil { modules[module.name] = module }
-        entries[sender] = Entry(state: report.state, at: ReloadJSON.date(report.at), modules: modules)
+        entries[sender] = Entry(
+            state: report.state, at: ReloadJSON.date(report.at), user: report.user, modules: modules)
     }
 
     /// The instances that are there and that the destination matches.

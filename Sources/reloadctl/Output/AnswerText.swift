@@ -47,11 +47,12 @@ struct AnswerLine: Encodable {
     var request: String?
     let service: String
     let instance: String
-    /// Left out of `no_response`, like the three below.
+    /// Left out of `no_response`, like the four below; `user` also when the sender did not say.
     var state: ReportState?
     var code: ReloadCode?
     var message: String?
     var at: String?
+    var user: String?
 
     init(_ instance: Instance, _ answer: Answers.Answer?, request: String? = nil) {
         self.request = request
@@ -61,6 +62,7 @@ struct AnswerLine: Encodable {
         code = answer?.code
         message = answer?.message
         at = answer?.at
+        user = answer?.user
     }
 }
 

@@ -130,6 +130,20 @@ extension EndToEnd {
             }
         }
 
+        @Test func whoReadsReportsSeesTheirUser() async throws {
+            try await World.run { world in
+                try await Wire(broker: world.broker).declare()
+                let own = try await user("agent", world, "--service", world.service, "--instance", "one")
+                let agent = world.agent("one") { $0.broker = own.url }
+                try await agent.start()
+                let published = try await world.publish("rules")
+                let answer = published.objects.last?["applied"]?.array?.first
+                #expect(answer?["user"]?.text == "agent", "\(published.output)\(published.errors)")
+                let status = try await world.reloadctl("status", "--json", "--destination", "\(world.service):*")
+                #expect(status.objects.map { $0["user"]?.text } == ["agent"], "\(status.output)\(status.errors)")
+            }
+        }
+
         @Test func reportsCarryTheirUser() async throws {
             try await World.run { world in
                 let agent = world.agent("one")
