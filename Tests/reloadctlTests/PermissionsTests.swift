@@ -47,6 +47,16 @@ struct PermissionsTests {
         #expect(try !matches(rights.write, "reload.control"))
     }
 
+    /// The names of services and instances both hold dots, and the queue's name puts another between them.
+    @Test func theQueuesOfAServiceWithALongerNameAreNotItsOwn() throws {
+        let other = "reload.agent.crawler.eu.web-3"
+        for (instance, own) in [(nil, "web-3"), ("*", "web-3"), ("*.example.com/*", "web-3.example.com")] {
+            let expression = rights("crawler", instance, .queue).configure
+            #expect(try matches(expression, "reload.agent.crawler.\(own)"))
+            #expect(try !matches(expression, other) && !matches(expression, other + ".example.com"))
+        }
+    }
+
     @Test func wordsAreQuoted() {
         let lines = Rights(publisherOn: Topology()).lines(user: "o'ps", vhost: "a b")
         #expect(lines.map(\.command.first) == ["rabbitmqctl", "rabbitmqctl"])

@@ -18,7 +18,8 @@ struct Permissions: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            Instance of the agent; a * stands for any text, as in 'web-3/*' for every process of a host. Absent means all.
+            Instance of the agent; a * stands for any text, as in 'web-3/*' for every process of a host. Absent means \
+            all. With --delivery queue neither stands for a dot: write '*.example.com/*' for hosts of that domain.
             """))
     var instance: String?
 
@@ -87,9 +88,10 @@ struct Rights: Equatable {
             write = Self.any(of: written)
             read = Self.any(of: [topology.journal.regexQuoted])
         case .queue:
-            // The queue is named after the instance without the process id, which is not part of a chosen name.
+            // The queue is named after the instance without the process id, which is not part of a chosen name. What is
+            // left open has no dots: with dots the queues of a service "crawler.eu" would be among those of "crawler".
             let lasting = instance.map { $0.hasSuffix("/*") ? String($0.dropLast(2)) : $0 }
-            let queue = "reload.agent.\(service).".regexQuoted + (lasting?.regex(any: ".*", dots: ".") ?? ".+")
+            let queue = "reload.agent.\(service).".regexQuoted + (lasting?.regex(any: "[^.]*", dots: ".") ?? "[^.]+")
             configure = Self.any(of: [queue])
             write = Self.any(of: written + [queue])
             read = Self.any(of: [control, queue])
