@@ -299,13 +299,16 @@ extension EndToEnd.Faults {
                     if round == 2 { try await agent.kill() }
                     try fill("\(filler)-0")
                     if round == 2 { #expect(try await agent.start()["rules"]?.revision == running) }
-                    // Copies of old versions go a little later than they are taken the place of, and leave room.
+                    // A copy that only the journal before names goes with the next answer, and leaves room: so it is full
+                    // when two in a row are told so.
+                    var refusals = 0
                     for number in 1... {
+                        if refusals == 2 { break }
                         try fill("\(filler)-\(number)")
                         let request = try await row.publish(1)[0]
                         try await row.answered(by: [agent])
                         let answer = row.outcomes.tally.answers(to: request.id, from: "one").first
-                        if answer?.code == .artifactNotStaged { break }
+                        refusals = answer?.code == .artifactNotStaged ? refusals + 1 : 0
                     }
                     let revision = try await agent.status().modules?["rules"]?.revision
                     let requests = try await row.publish(20)
