@@ -19,6 +19,7 @@ struct Event: Encodable {
     var generation: UInt64?
     /// `status`
     var residentKilobytes: Int?
+    var trimmedKilobytes: Int?
     var descriptors: Int?
     /// `log`
     var level: String?
@@ -27,6 +28,7 @@ struct Event: Encodable {
     enum CodingKeys: String, CodingKey {
         case event, modules, module, revision, generation, descriptors, level, message
         case residentKilobytes = "rss_kb"
+        case trimmedKilobytes = "trimmed_kb"
     }
 
     private static let output = Mutex(FileHandle.standardOutput)

@@ -41,6 +41,8 @@ enum TestAgent {
             guard signal == SIGUSR1 else { break }
             var event = Event(event: "status", modules: modules.present)
             event.residentKilobytes = residentKilobytes
+            trim()
+            event.trimmedKilobytes = residentKilobytes
             event.descriptors = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count
             event.say()
         }
@@ -54,6 +56,14 @@ enum TestAgent {
             while unsafe poll(&output, 1, -1) < 1 || output.revents & Int16(POLLERR) == 0 {}
             _exit(3)
         }
+    }
+
+    /// Has the allocator give back what it keeps for later (`malloc_trim`, which Swift's C library module does not have): what is
+    /// resident then is in use.
+    private static func trim() {
+        guard let function = unsafe dlsym(nil, "malloc_trim") else { return }
+        typealias Trim = @convention(c) (Int) -> Int32
+        _ = unsafe unsafeBitCast(function, to: Trim.self)(0)
     }
 
     private static var residentKilobytes: Int {

@@ -39,6 +39,8 @@ final class TestAgent: Sendable {
         var revision: Int64?
         var generation: UInt64?
         var residentKilobytes: Int?
+        /// Resident when the allocator has given back what it kept for later.
+        var trimmedKilobytes: Int?
         var descriptors: Int?
         var level: String?
         var message: String?
@@ -47,6 +49,7 @@ final class TestAgent: Sendable {
         enum CodingKeys: String, CodingKey {
             case event, modules, module, revision, generation, descriptors, level, message, point
             case residentKilobytes = "rss_kb"
+            case trimmedKilobytes = "trimmed_kb"
         }
     }
 
