@@ -42,7 +42,9 @@ extension Fuzz {
         if parts.count > 1 { message["physical_path"] = path }
         if parts.count > 2 { message["is_append_path"] = isFolder }
         guard let body = try? JSONSerialization.data(withJSONObject: message) else { return must(false, "\(message)") }
-        guard let request = try? Request.decode(Array(body)) else { return must(name.isEmpty, "\(message) is refused") }
+        guard let request = try? Request.decode(Array(body)) else {
+            return must(name.isEmpty || name.utf8.count > Request.textLimit, "\(message) is refused")
+        }
         let artifact: ArtifactSource = path.isEmpty ? .registeredFile : isFolder ? .folder(path) : .path(path)
         must(request.operation == .apply && request.modules.count == 1, "\(request)")
         must(request.modules[0].name == name && request.modules[0].artifact == artifact, "\(request)")
