@@ -20,6 +20,7 @@ struct Event: Encodable {
     /// `status`
     var residentKilobytes: Int?
     var trimmedKilobytes: Int?
+    var allocatedKilobytes: Int?
     var descriptors: Int?
     /// `log`
     var level: String?
@@ -29,6 +30,7 @@ struct Event: Encodable {
         case event, modules, module, revision, generation, descriptors, level, message
         case residentKilobytes = "rss_kb"
         case trimmedKilobytes = "trimmed_kb"
+        case allocatedKilobytes = "allocated_kb"
     }
 
     private static let output = Mutex(FileHandle.standardOutput)

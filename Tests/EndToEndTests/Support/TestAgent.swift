@@ -41,6 +41,7 @@ final class TestAgent: Sendable {
         var residentKilobytes: Int?
         /// Resident when the allocator has given back what it kept for later.
         var trimmedKilobytes: Int?
+        var allocatedKilobytes: Int?
         var descriptors: Int?
         var level: String?
         var message: String?
@@ -50,6 +51,7 @@ final class TestAgent: Sendable {
             case event, modules, module, revision, generation, descriptors, level, message, point
             case residentKilobytes = "rss_kb"
             case trimmedKilobytes = "trimmed_kb"
+            case allocatedKilobytes = "allocated_kb"
         }
     }
 
