@@ -16,6 +16,23 @@ extension EndToEnd {
             #expect(!outcome.errors.isEmpty)
         }
 
+        @Test func theFileMayBeStandardInput() async throws {
+            try await World.run { world in
+                let crawler = try await world.crawler(site: try await world.site())
+                try await crawler.line { $0.records > 0 }
+                let publish = """
+                    printf 'max_depth: 3\\ndelay_ms: 1\\n' | "$0" publish crawler.rules --file - --revision 7 \
+                        --destination "$1" --json
+                    """
+                let outcome = try await Command(
+                    "/bin/sh", ["-c", publish, Repository.binaries + "/reloadctl", "\(world.service):*"],
+                    environment: ["AMQP_URL": world.broker.url]
+                ).outcome()
+                #expect(outcome.status == 0, "\(outcome.errors)")
+                try await crawler.line { $0.rules.revision == 7 }
+            }
+        }
+
         @Test func nobodyThere() async throws {
             try await World.run { world in
                 let outcome = try await world.publish("crawler.rules", "--timeout", "10s")

@@ -19,7 +19,7 @@ struct Publish: ParsableCommand {
     @Option(help: "Absent means whatever it is there.")
     var kind: KindArgument?
 
-    @Option(help: ArgumentHelp("Send the bytes of this file.", valueName: "file"))
+    @Option(help: ArgumentHelp("Send the bytes of this file; - is standard input.", valueName: "file"))
     var file: String?
 
     @Option(help: ArgumentHelp("Name a file that the instances have, below their artifact roots.", valueName: "path"))
@@ -66,7 +66,9 @@ struct Publish: ParsableCommand {
         if let file {
             let bytes: Data
             do {
-                bytes = try Data(contentsOf: URL(fileURLWithPath: file))
+                bytes =
+                    try file == "-"
+                    ? FileHandle.standardInput.readToEnd() ?? Data() : Data(contentsOf: URL(fileURLWithPath: file))
             } catch {
                 StandardError.line("reloadctl: cannot read \(file): \(error.localizedDescription)")
                 throw ExitStatus.usage
