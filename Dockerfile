@@ -11,7 +11,7 @@ ARG BASE=debian:bookworm-slim
 
 FROM ${SWIFT} AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends librabbitmq-dev libxml2-dev pkg-config \
+    && apt-get install -y --no-install-recommends librabbitmq-dev libssl-dev libxml2-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 # The dependencies in a layer of their own: they change less often than the sources.
@@ -29,15 +29,19 @@ USER nobody
 ENTRYPOINT ["python3", "/opt/site/serve.py"]
 CMD ["--host", "0.0.0.0", "--port", "8080"]
 
+# Everything but what is built. The folders are there so that volumes in their place belong to the crawler's user.
 FROM ${BASE} AS base
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends libcurl4 librabbitmq4 libstdc++6 libxml2 \
+    && apt-get install -y --no-install-recommends librabbitmq4 libssl3 libstdc++6 libxml2 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --home-dir /var/lib/crawler --create-home crawler \
+    && useradd --system --uid 990 --user-group --home-dir /var/lib/crawler --no-create-home crawler \
+    && install -d -o crawler -g crawler -m 700 /var/lib/crawler /secrets/broker /secrets/agent /secrets/ops /secrets/admin \
     && echo /usr/lib/swift/linux > /etc/ld.so.conf.d/swift.conf
 COPY Examples/crawler/rules /opt/crawler/rules
+COPY Examples/crawler/docker /opt/crawler/bin
 ENV PATH=/opt/crawler/bin:$PATH
 WORKDIR /opt/crawler
+ENTRYPOINT []
 CMD ["crawler", "--help"]
 
 FROM base AS host
@@ -45,11 +49,11 @@ COPY .build-docker/lib /usr/lib/swift/linux
 COPY .build-docker/bin bin
 COPY .build-docker/plugins plugins
 RUN ldconfig
-USER crawler
+USER 990
 
 FROM base AS runtime
 COPY --from=build /stage/lib /usr/lib/swift/linux
 COPY --from=build /stage/bin bin
 COPY --from=build /stage/plugins plugins
 RUN ldconfig
-USER crawler
+USER 990

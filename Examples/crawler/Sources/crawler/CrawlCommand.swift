@@ -64,6 +64,9 @@ struct CrawlCommand: ParsableCommand {
     @Option(help: "How many pages are fetched at once.")
     var workers = 4
 
+    @Option(help: "A file to write anew when pages were tried in the last second: its age is the crawler's health.")
+    var health: String?
+
     @Option(help: "Stop after so many seconds; without it, on SIGINT or SIGTERM.")
     var duration: Double?
 
@@ -107,7 +110,7 @@ struct CrawlCommand: ParsableCommand {
 
         let crawl = Crawl(site: site, rules: rules, parser: parser, file: file, stop: stop)
         let workers = crawl.start(workers: workers)
-        var progress = Progress(crawl: crawl, rules: rules, parser: parser)
+        var progress = Progress(crawl: crawl, rules: rules, parser: parser, health: health)
         let end = duration.map { Date(timeIntervalSinceNow: $0) } ?? .distantFuture
         var next = Date(timeIntervalSinceNow: 1)
         while !stop.wait(until: min(next, end)), Date() < end {

@@ -38,23 +38,27 @@ struct ProgressLine: Encodable {
     }
 }
 
-/// Tells how the crawl goes: a line on standard output, and the newest failure, if there is one, on standard error.
+/// Tells how the crawl goes: a line on standard output, and the newest failure, if there is one, on standard error. While
+/// pages are tried, the line is also what the file `health` holds.
 struct Progress {
     let crawl: Crawl
     let rules: Config<CrawlRules>
     let parser: PluginHandle
-    private var last = (pages: 0, time: ContinuousClock.now)
+    let health: String?
+    private var last = (pages: 0, failed: 0, time: ContinuousClock.now)
 
-    init(crawl: Crawl, rules: Config<CrawlRules>, parser: PluginHandle) {
+    init(crawl: Crawl, rules: Config<CrawlRules>, parser: PluginHandle, health: String?) {
         self.crawl = crawl
         self.rules = rules
         self.parser = parser
+        self.health = health
     }
 
     mutating func print(at now: ContinuousClock.Instant = .now) {
         let counters = crawl.takeCounters()
         let rate = Double(counters.pages - last.pages) / (last.time.duration(to: now) / .seconds(1))
-        last = (counters.pages, now)
+        let hasTried = counters.pages > last.pages || counters.failed > last.failed
+        last = (counters.pages, counters.failed, now)
         let line = ProgressLine(
             pages: counters.pages,
             failed: counters.failed,
@@ -65,8 +69,10 @@ struct Progress {
         )
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
+        let text = ((try? encoder.encode(line)) ?? Data()) + [UInt8(ascii: "\n")]
         // Nobody reading there any more is no reason to stop crawling.
-        try? FileHandle.standardOutput.write(contentsOf: encoder.encode(line) + [UInt8(ascii: "\n")])
+        try? FileHandle.standardOutput.write(contentsOf: text)
+        if hasTried, let health { try? text.write(to: URL(filePath: health)) }
         if let failure = counters.newestFailure {
             try? FileHandle.standardError.write(contentsOf: Data("crawler: \(failure)\n".utf8))
         }
