@@ -1,10 +1,8 @@
 # The sample crawler with its plugins, and reloadctl; docker-compose.yml says how they run together.
 #
-#   docker compose up --build
-#
 # Where the Swift image cannot be had, build on the host, which must be of the same distribution as BASE:
 #
-#   scripts/stage .build-docker && CRAWLER_TARGET=host docker compose up --build
+#   scripts/stage .build-docker && CRAWLER_TARGET=host docker compose up --build --detach --wait
 
 ARG SWIFT=swift:6.3-bookworm
 ARG BASE=debian:bookworm-slim
@@ -25,6 +23,7 @@ RUN scripts/stage /stage
 FROM ${BASE} AS site
 RUN apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
 COPY Examples/crawler/site /opt/site
+RUN chmod -R a+rX /opt/site
 USER nobody
 ENTRYPOINT ["python3", "/opt/site/serve.py"]
 CMD ["--host", "0.0.0.0", "--port", "8080"]
@@ -39,21 +38,21 @@ RUN apt-get update \
     && echo /usr/lib/swift/linux > /etc/ld.so.conf.d/swift.conf
 COPY Examples/crawler/rules /opt/crawler/rules
 COPY Examples/crawler/docker /opt/crawler/bin
+RUN chmod -R a+rX /opt/crawler
 ENV PATH=/opt/crawler/bin:$PATH
 WORKDIR /opt/crawler
-ENTRYPOINT []
 CMD ["crawler", "--help"]
-
-FROM base AS host
-COPY .build-docker/lib /usr/lib/swift/linux
-COPY .build-docker/bin bin
-COPY .build-docker/plugins plugins
-RUN ldconfig
-USER 990
 
 FROM base AS runtime
 COPY --from=build /stage/lib /usr/lib/swift/linux
 COPY --from=build /stage/bin bin
 COPY --from=build /stage/plugins plugins
+RUN ldconfig
+USER 990
+
+FROM base AS host
+COPY .build-docker/lib /usr/lib/swift/linux
+COPY .build-docker/bin bin
+COPY .build-docker/plugins plugins
 RUN ldconfig
 USER 990

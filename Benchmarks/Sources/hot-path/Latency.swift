@@ -29,7 +29,8 @@ extension HotPath {
                 ).say()
             }
         }
-        agent.stop()
+        // The driver waits for the answer to its last request, and ends this process then.
+        while true { pause() }
     }
 }
 
