@@ -313,9 +313,14 @@ extension EndToEnd.Faults {
                     let revision = try await agent.status().modules?["rules"]?.revision
                     let requests = try await row.publish(20)
                     try await row.answered(by: [agent])
-                    #expect(try await agent.status().modules?["rules"]?.revision == revision)
-                    let answer = try #require(row.outcomes.tally.answers(to: requests[19].id, from: "one").first)
-                    #expect(answer.code == .artifactNotStaged)
+                    // The journal may have become shorter meanwhile, and left room for one of them after all.
+                    let answers = requests.flatMap { row.outcomes.tally.answers(to: $0.id, from: "one") }
+                    let isApplied = try await agent.status().modules?["rules"]?.revision != revision
+                    #expect(answers.contains { $0.state == .applied } == isApplied)
+                    #expect(
+                        answers.allSatisfy {
+                            [.applied, .superseded].contains($0.state) || $0.code == .artifactNotStaged
+                        })
                     let folder = mounts.outside(folder)
                     for file in try FileManager.default.contentsOfDirectory(atPath: folder)
                     where file.hasPrefix("filler-") {

@@ -107,12 +107,9 @@ struct HostileRun {
     /// To see a run again.
     private static let seed = ProcessInfo.processInfo.environment["RELOAD_HOSTILE_SEED"].flatMap { UInt64($0) }
 
-    /// The address sanitizer has an allocator of its own that gives nothing back: what is resident has to do there.
-    private let isSanitized = unsafe dlsym(nil, "__asan_init") != nil
-
     /// What is in use may grow by so much in the last quarter, in KiB. What leaks `growthLimit * 1024 / (count / 4)` bytes for each
     /// message is above it: 4.2 of a million, 210 of 20,000.
-    private var growthLimit: Int { isSanitized ? 16_384 : 1024 }
+    private var growthLimit: Int { Repository.isSanitized ? 16_384 : 1024 }
 
     func run() async throws {
         try await World.run { world in
@@ -142,7 +139,7 @@ struct HostileRun {
                 #expect(try await answers.state(of: "good-\(quarter)") == .applied)
                 let status = try await agent.status()
                 #expect(status.modules?["rules"]?.revision == Int64(quarter))
-                inUse.append((isSanitized ? status.trimmedKilobytes : status.allocatedKilobytes) ?? 0)
+                inUse.append(try status.inUseKilobytes())
                 print(
                     "  quarter \(quarter): \(inUse.last ?? 0) KiB in use, \(status.residentKilobytes ?? 0) KiB resident,",
                     "\(status.trimmedKilobytes ?? 0) KiB without what the allocator keeps,",
