@@ -67,8 +67,12 @@ enum TestAgent {
         _ = unsafe unsafeBitCast(function, to: Trim.self)(0)
     }
 
-    /// What was allocated and not freed, by the allocator's own account; of glibc, so little that is true under a sanitizer.
+    /// What was allocated and not freed, by the account of the allocator, the address sanitizer's or glibc's.
     private static var allocatedKilobytes: Int {
+        if let function = unsafe dlsym(nil, "__sanitizer_get_current_allocated_bytes") {
+            typealias Bytes = @convention(c) () -> Int
+            return unsafe unsafeBitCast(function, to: Bytes.self)() / 1024
+        }
         guard let function = unsafe dlsym(nil, "malloc_info") else { return 0 }
         typealias Info = @convention(c) (Int32, UnsafeMutablePointer<FILE>) -> Int32
         var bytes: UnsafeMutablePointer<CChar>?

@@ -255,12 +255,11 @@ struct Soak {
         try await row.finish(agents)
         for (agent, before) in zip(agents, before) {
             let after = try await agent.status()
+            let (usedBefore, used) = (try #require(before.allocatedKilobytes), try #require(after.allocatedKilobytes))
             print(
-                "soak | instance \(agent.instance) | \(try before.inUseKilobytes()) KiB in use before, "
-                    + "\(try after.inUseKilobytes()) KiB after | \(before.descriptors ?? 0) descriptors before, "
-                    + "\(after.descriptors ?? 0) after")
-            #expect(
-                try after.inUseKilobytes() - before.inUseKilobytes() < (Repository.isSanitized ? 96 : 8) * 1024)
+                "soak | instance \(agent.instance) | \(usedBefore) KiB in use before, \(used) KiB after | "
+                    + "\(before.descriptors ?? 0) descriptors before, \(after.descriptors ?? 0) after")
+            #expect(used - usedBefore < 4 * 1024)
             #expect((after.descriptors ?? .max) - (before.descriptors ?? 0) < 10)
         }
         print(

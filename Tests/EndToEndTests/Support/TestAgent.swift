@@ -53,12 +53,6 @@ final class TestAgent: Sendable {
             case trimmedKilobytes = "trimmed_kb"
             case allocatedKilobytes = "allocated_kb"
         }
-
-        /// What is in use: what is allocated. The address sanitizer's allocator does not say and gives nothing back; there it is
-        /// what is resident, and says less.
-        func inUseKilobytes() throws -> Int {
-            try #require(Repository.isSanitized ? trimmedKilobytes : allocatedKilobytes)
-        }
     }
 
     let instance: String

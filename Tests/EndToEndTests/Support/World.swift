@@ -13,9 +13,6 @@ enum Repository {
     static let binaries =
         ProcessInfo.processInfo.environment["RELOAD_TEST_BINARIES"] ?? example + "/.build/release"
 
-    /// Built with the address sanitizer, which multiplies what memory takes.
-    static let isSanitized = unsafe dlsym(nil, "__asan_init") != nil
-
     /// Without them nothing can be tested end to end; where they must be there, in CI, that is a failure and no skip.
     static var isReady: Bool {
         ProcessInfo.processInfo.environment["CI"] != nil
