@@ -232,19 +232,12 @@ extension EndToEnd {
                 }
                 try await agent.start()
                 try await FaultRow.run("copies of reports are refused", in: world) { row in
-                    func publish(_ count: Int) async throws {
-                        var requests = row.next(count)
-                        for index in requests.indices { requests[index].reply(to: "somewhere") }
-                        try await Wire(broker: world.broker).publish(requests)
-                        try await row.outcomes.wait("all answers") {
-                            $0.answered(row.requests, by: ["one"]) == row.requests.count
-                        }
-                    }
-                    try await publish(40)
+                    let queue = "somewhere"
+                    try await publish(40, replyTo: queue, row, world)
                     // Each refusal closes the channel: there are no more of them.
                     let before = try await refusals(world)
                     #expect(before > 0)
-                    for _ in 0..<5 { try await publish(1) }
+                    for _ in 0..<5 { try await publish(1, replyTo: queue, row, world) }
                     #expect(try await refusals(world) == before)
                     #expect(row.outcomes.tally.answeredTwice.isEmpty)
                 }
@@ -264,22 +257,23 @@ extension EndToEnd {
                 try await agent.start()
                 try await agent.logs("connected to the broker", times: 2)
                 try await FaultRow.run("copies of reports close the connection", in: world) { row in
-                    func publish(_ count: Int) async throws {
-                        var requests = row.next(count)
-                        for index in requests.indices { requests[index].reply(to: "amq.rabbitmq.reply-to.g1hkAA.x") }
-                        try await Wire(broker: world.broker).publish(requests)
-                        try await row.outcomes.wait("all answers") {
-                            $0.answered(row.requests, by: ["one"]) == row.requests.count
-                        }
-                    }
-                    try await publish(40)
-                    for _ in 0..<5 { try await publish(1) }
+                    let queue = "amq.rabbitmq.reply-to.g1hkAA.x"
+                    try await publish(40, replyTo: queue, row, world)
+                    for _ in 0..<5 { try await publish(1, replyTo: queue, row, world) }
                 }
                 let messages = try agent.events.compactMap(\.message)
                 #expect(messages.contains { $0.hasPrefix("copy of a report not published") })
                 #expect(!messages.contains { $0.hasPrefix("report not published") })
                 #expect(messages.count { $0.hasPrefix("connected to the broker") } == 3, "\(messages)")
             }
+        }
+
+        /// Publishes requests that ask for a copy of the answer, and waits until the instance `one` has answered them.
+        private func publish(_ count: Int, replyTo queue: String, _ row: FaultRow, _ world: World) async throws {
+            var requests = row.next(count)
+            for index in requests.indices { requests[index].reply(to: queue) }
+            try await Wire(broker: world.broker).publish(requests)
+            try await row.outcomes.wait("all answers") { $0.answered(row.requests, by: ["one"]) == row.requests.count }
         }
 
         /// How often the broker has refused a message to the default exchange.
