@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 static bool fail(creload_failure *failure, creload_step step, int32_t status, const char *format, ...) {
     va_list arguments;
@@ -47,13 +48,20 @@ static bool is_usable(const reload_plugin *table, creload_failure *failure) {
     return true;
 }
 
+/* dlerror says only that it could not be mapped. */
+static bool is_on_noexec(const char *path) {
+    struct statvfs status;
+    return statvfs(path, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0;
+}
+
 bool creload_load(const char *path, bool keep_mapped, creload_loaded *loaded, creload_failure *failure) {
     memset(loaded, 0, sizeof *loaded);
     memset(failure, 0, sizeof *failure);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | (keep_mapped ? RTLD_NODELETE : 0));
     if (!library) {
         const char *reason = dlerror();
-        return fail(failure, CRELOAD_STEP_OPEN, 0, "%s", reason ? reason : "dlopen gave no reason");
+        return fail(failure, CRELOAD_STEP_OPEN, 0, "%s%s", reason ? reason : "dlopen gave no reason",
+                    is_on_noexec(path) ? " (it is on a file system that is mounted noexec)" : "");
     }
     reload_plugin_entry_function entry = (reload_plugin_entry_function)dlsym(library, RELOAD_PLUGIN_ENTRY);
     if (!entry) {

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct AcknowledgementsTests {
+@Suite(.timeLimit(.minutes(5))) struct AcknowledgementsTests {
     /// What a broker knows of one channel. It closes it over an acknowledgement of a tag that is not open.
     private struct Channel {
         var open: [UInt64] = []

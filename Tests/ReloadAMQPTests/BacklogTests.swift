@@ -2,7 +2,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct BacklogTests {
+@Suite(.timeLimit(.minutes(5))) struct BacklogTests {
     private let start = ContinuousClock.now
 
     private func isBefore(_ one: ContinuousClock.Instant?, _ other: ContinuousClock.Instant?) -> Bool {

@@ -2,7 +2,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct BackoffTests {
+@Suite(.timeLimit(.minutes(5))) struct BackoffTests {
     @Test func doublesUpToItsLimitAndBeginsAnew() {
         var backoff = Backoff()
         var limits: [Duration] = []

@@ -1,7 +1,7 @@
 import ReloadAMQP
 import Testing
 
-@Suite struct BrokerURLTests {
+@Suite(.timeLimit(.minutes(5))) struct BrokerURLTests {
     @Test(arguments: [
         ("amqp://", "guest", "guest", "localhost", 5672, "/"),
         ("amqp://localhost", "guest", "guest", "localhost", 5672, "/"),

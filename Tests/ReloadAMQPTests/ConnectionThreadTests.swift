@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct ConnectionThreadTests {
+@Suite(.timeLimit(.minutes(5))) struct ConnectionThreadTests {
     /// Uses much of the stack it is called on.
     private struct Digger: ConnectionUser {
         let done: AsyncStream<Void>.Continuation

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct MailboxTests {
+@Suite(.timeLimit(.minutes(5))) struct MailboxTests {
     @Test func onlyTheFirstElementWakes() throws {
         let wake = try WakeDescriptor()
         let mailbox = Mailbox<Int>(wake: wake)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadAMQP
 
-@Suite struct OutboxTests {
+@Suite(.timeLimit(.minutes(5))) struct OutboxTests {
     private let now = ContinuousClock.now
 
     private func message(_ id: String, routingKey: String = "k", mandatory: Bool = false) -> Outgoing {

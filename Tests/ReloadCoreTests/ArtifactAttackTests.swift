@@ -7,7 +7,7 @@ import Testing
 
 /// What somebody may try who publishes a path, or who may write somewhere below an artifact root. Each is tried with
 /// `openat2` and with the walk that takes its place.
-@Suite struct ArtifactAttackTests {
+@Suite(.timeLimit(.minutes(5))) struct ArtifactAttackTests {
     private let folder: String
     private let root: String
     private let directory: StateDirectory

@@ -5,7 +5,7 @@ import Testing
 @testable import ReloadCore
 
 /// Of many requests for the same modules only the newest is loaded, and all are answered.
-@Suite struct FoldingTests {
+@Suite(.timeLimit(.minutes(5))) struct FoldingTests {
     private func job(
         _ arrival: UInt64, _ revisions: [String: Int64], _ operation: ReloadCore.Operation = .apply
     ) -> ReloadJob {

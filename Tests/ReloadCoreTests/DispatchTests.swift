@@ -4,7 +4,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct ModuleQueuesTests {
+@Suite(.timeLimit(.minutes(5))) struct ModuleQueuesTests {
     @Test func oneModuleRunsInOrderAndOthersGoOn() {
         var queues = ModuleQueues<String>()
         let a1 = queues.enqueue("a1", modules: ["a"])
@@ -59,7 +59,7 @@ import Testing
     }
 }
 
-@Suite struct AnswerTableTests {
+@Suite(.timeLimit(.minutes(5))) struct AnswerTableTests {
     @Test func answersOnce() {
         var table = AnswerTable(capacity: 10)
         #expect(table.arrive("x") {} == .new)

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct SlotTests {
+@Suite(.timeLimit(.minutes(5))) struct SlotTests {
     private final class Closed: Sendable {
         let numbers = Mutex<[UInt64]>([])
     }
@@ -190,7 +190,7 @@ import Testing
 }
 
 /// The memory order, on this machine's processors: see `Tests/GuardLitmus/main.c`.
-@Suite(.serialized) struct GuardTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct GuardTests {
     private struct Run {
         var fence: String
         var rounds: Int
@@ -236,7 +236,7 @@ import Testing
     }
 }
 
-@Suite struct SnapshotTests {
+@Suite(.timeLimit(.minutes(5))) struct SnapshotTests {
     private func apply(_ scene: Scene, _ revision: Int64, _ modules: String...) async throws -> Report {
         let inline = Data("depth: \(revision)".utf8).base64EncodedString()
         let list = modules.map { #"{"name":"\#($0)","kind":"config","revision":\#(revision),"inline":"\#(inline)"}"# }
@@ -320,7 +320,7 @@ import Testing
     }
 }
 
-@Suite struct DrainingTests {
+@Suite(.timeLimit(.minutes(5))) struct DrainingTests {
     @Test func aReloadFromInsideACallNeitherWaitsNorFails() async throws {
         let scene = try Scene()
         let rules = try scene.rules()

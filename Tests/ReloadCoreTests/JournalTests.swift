@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct JournalFileTests {
+@Suite(.timeLimit(.minutes(5))) struct JournalFileTests {
     private let file: JournalFile
     private let older: JournalRecord
     private let newer: JournalRecord
@@ -173,7 +173,7 @@ import Testing
     }
 }
 
-@Suite struct QuarantineTests {
+@Suite(.timeLimit(.minutes(5))) struct QuarantineTests {
     @Test func theOldestGiveWay() {
         var quarantine = Quarantine()
         for number in 0..<150 { quarantine.add("\(number)", because: "bad") }
@@ -193,7 +193,7 @@ import Testing
     }
 }
 
-@Suite struct StreamPositionTests {
+@Suite(.timeLimit(.minutes(5))) struct StreamPositionTests {
     private func place(_ position: StreamPosition, _ offset: Int64) throws -> StreamPosition.Place {
         guard case .new(let place) = position.arrived(offset, fingerprint: "\(offset)") else {
             throw ReloadError(.messageInvalid, "offset \(offset) is not new")

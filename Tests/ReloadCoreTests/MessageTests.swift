@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct RequestCodecTests {
+@Suite(.timeLimit(.minutes(5))) struct RequestCodecTests {
     private func code(_ body: String) -> ReloadCode? {
         do throws(ReloadError) {
             _ = try Request.decode(Array(body.utf8))
@@ -99,7 +99,7 @@ import Testing
 }
 
 /// The quick reader against `JSONDecoder`: what it reads it must read in the same way, and it may give up.
-@Suite struct RequestReaderTests {
+@Suite(.timeLimit(.minutes(5))) struct RequestReaderTests {
     private static let samples = [
         """
         {"protocol":"reload.request.v1","operation":"apply","origin":"reloadctl@ops-1","issued_at":"2026-11-21T03:00:00Z",
@@ -163,7 +163,7 @@ import Testing
     }
 }
 
-@Suite struct DestinationTests {
+@Suite(.timeLimit(.minutes(5))) struct DestinationTests {
     @Test(arguments: [
         ("crawler:*", true), ("*", true), ("crawler:web-1", true), ("crawler", true), ("c*:web-?", true), ("*:*", true),
         ("*1", true), ("crawler:web-?", true), ("crawler:web-2", false), ("crawl", false), ("indexer:*", false),
@@ -185,7 +185,7 @@ import Testing
     }
 }
 
-@Suite struct ReportTests {
+@Suite(.timeLimit(.minutes(5))) struct ReportTests {
     @Test func keysAreTheContracts() throws {
         var report = Report(
             request: nil, service: "crawler", instance: "web.3/4711", sequence: 17, state: .rolledBack,

@@ -3,7 +3,7 @@ import MetricsTestKit
 import ReloadCore
 import Testing
 
-@Suite struct MetricsTests {
+@Suite(.timeLimit(.minutes(5))) struct MetricsTests {
     @Test func everyAnswerAndEveryAttemptIsCounted() async throws {
         let metrics = TestMetrics()
         let scene = try Scene(metrics: metrics)

@@ -3,7 +3,7 @@ import ReloadCore
 import Synchronization
 import Testing
 
-@Suite struct PluginTests {
+@Suite(.timeLimit(.minutes(5))) struct PluginTests {
     private func load(_ scene: Scene, _ revision: Int64, _ name: String) async throws -> Report {
         try await scene.apply("parser", revision, kind: "plugin", more: #","path":"\#(name)""#)
     }

@@ -5,7 +5,7 @@ import Testing
 @testable import ReloadCore
 
 /// Whatever a publisher puts into a message costs at most one refusal, and the next good one is applied.
-@Suite struct PoisonTests {
+@Suite(.timeLimit(.minutes(5))) struct PoisonTests {
     private static func request(_ module: String, operation: String = "apply", more: String = "") -> String {
         #"{"protocol":"reload.request.v1","operation":"\#(operation)"\#(more),"modules":[\#(module)]}"#
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct OrderTests {
+@Suite(.timeLimit(.minutes(5))) struct OrderTests {
     @Test func appliesInlineAndPathAndRegisteredFile() async throws {
         let scene = try Scene()
         let rules = try scene.rules()
@@ -151,7 +151,7 @@ import Testing
     }
 }
 
-@Suite struct AllOrNothingTests {
+@Suite(.timeLimit(.minutes(5))) struct AllOrNothingTests {
     private func request(_ second: String) -> String {
         let text = Data("depth: 5".utf8).base64EncodedString()
         return """
@@ -202,7 +202,7 @@ import Testing
     }
 }
 
-@Suite struct BadInputTests {
+@Suite(.timeLimit(.minutes(5))) struct BadInputTests {
     @Test(arguments: [
         ("not json", ReloadCode.messageNotJSON), ("", .messageEmpty), (#"{"protocol":1}"#, .messageInvalid),
         (#"{"protocol":"reload.request.v2"}"#, .messageUnknownProtocol),
@@ -281,7 +281,7 @@ import Testing
     }
 }
 
-@Suite struct StateDirectoryTests {
+@Suite(.timeLimit(.minutes(5))) struct StateDirectoryTests {
     private let path = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)").path
 
     @Test func aSecondOneOnTheSameFolderIsRefused() throws {
@@ -385,7 +385,7 @@ import Testing
     }
 }
 
-@Suite struct ConfigTests {
+@Suite(.timeLimit(.minutes(5))) struct ConfigTests {
     @Test func aMissingFirstFileIsThrownWithTheSystemsWords() throws {
         let scene = try Scene()
         #expect {

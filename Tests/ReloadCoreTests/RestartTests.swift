@@ -5,7 +5,7 @@ import Testing
 @testable import ReloadCore
 
 /// What an instance knows after a restart, whether the process ended in order or not.
-@Suite struct RestartTests {
+@Suite(.timeLimit(.minutes(5))) struct RestartTests {
     private func depth(_ number: Int) -> String {
         #","inline":"\#(Data("depth: \(number)".utf8).base64EncodedString())""#
     }
@@ -258,7 +258,7 @@ import Testing
 }
 
 /// A process that died while a plugin was loaded into it leaves a mark.
-@Suite struct CrashedHostTests {
+@Suite(.timeLimit(.minutes(5))) struct CrashedHostTests {
     private func mark(_ scene: Scene, _ digest: String, mayTryAgain: Bool = false) throws {
         var mark = AttemptMark(
             module: "parser", digest: digest, revision: 2, version: nil, request: mayTryAgain ? nil : "fatal",

@@ -74,7 +74,7 @@ private struct SignedScene {
     var depth: Int { rules.slot.current.value.depth }
 }
 
-@Suite struct SignatureAttackTests {
+@Suite(.timeLimit(.minutes(5))) struct SignatureAttackTests {
     @Test func aSignedRequestIsCarriedOut() async throws {
         let world = try SignedScene()
         #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
@@ -474,7 +474,7 @@ private struct SignedScene {
 }
 
 /// Key files: what is not good is an error at the start, and never a set of keys that lets more through.
-@Suite struct KeyFileTests {
+@Suite(.timeLimit(.minutes(5))) struct KeyFileTests {
     private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
     private let key = SigningKey()
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import ReloadCore
 
-@Suite struct StagedArtifactTests {
+@Suite(.timeLimit(.minutes(5))) struct StagedArtifactTests {
     private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
     private let directory: StateDirectory
 

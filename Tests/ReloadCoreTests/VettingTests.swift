@@ -5,7 +5,7 @@ import Synchronization
 import Testing
 
 /// Plugins that do what they must not. Each is one attempt that failed, with a stable code and the end of its output.
-@Suite struct VettingTests {
+@Suite(.timeLimit(.minutes(5))) struct VettingTests {
     /// What a candidate does, and what is said of it.
     struct Attack: Sendable, CustomTestStringConvertible {
         let name: String

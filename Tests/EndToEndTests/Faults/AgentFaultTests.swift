@@ -368,6 +368,30 @@ extension EndToEnd.Faults {
             }
         }
 
+        @Test func noexec() async throws {
+            try await row("state directory mounted noexec") { world, row in
+                let folder = world.folder + "/noexec"
+                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+                let mounts = try await world.mounts("mount -t tmpfs -o noexec none '\(folder)'")
+                let agent = world.agent("one") {
+                    $0.plugins = ["parser": "CParserV1"]
+                    $0.stateDirectory = folder
+                    $0.mounts = mounts
+                }
+                // Plugins are opened there: it ends instead of starting, and says why.
+                await #expect(throws: TestFailure.self) { try await agent.start() }
+                let outcome = await (try agent.command).outcome()
+                #expect(outcome.status == 1)
+                #expect(outcome.errors.contains("plugin.not_opened"), "\(outcome.errors)")
+                #expect(outcome.errors.contains("mounted noexec"), "\(outcome.errors)")
+                let elsewhere = world.agent("one") { $0.plugins = ["parser": "CParserV1"] }
+                try await elsewhere.start()
+                row.healed()
+                try await row.publish(50)
+                try await row.finish([elsewhere])
+            }
+        }
+
         @Test func clockSteppedBack() async throws {
             try await row("clock stepped back a day, and forward again") { world, row in
                 let (library, yesterday) = (world.folder + "/clock.so", world.folder + "/yesterday")
