@@ -203,15 +203,9 @@ int creload_login(creload_connection *connection, const char *virtual_host, cons
                                            AMQP_DEFAULT_FRAME_SIZE, heartbeat_seconds, &table,
                                            AMQP_SASL_METHOD_EXTERNAL, *user ? user : "-");
     }
-    if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION) {
-        int status = reply.library_error;
-        if (connection->handshake.is_tls) {
-            if (creload_explain_tls(connection, operation, status)) return -1;
-        } else if (status != AMQP_STATUS_TIMEOUT && status != AMQP_STATUS_HEARTBEAT_TIMEOUT && speaks_tls(connection)) {
-            connection->alive = false;
-            return creload_fail_tls(connection, operation, CRELOAD_PROBLEM_IS_TLS, "the port speaks TLS: use amqps://");
-        }
-    }
+    if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION && connection->handshake.is_tls &&
+        creload_explain_tls(connection, operation, reply.library_error))
+        return -1;
     if (answered(connection, operation, reply)) return -1;
     connection->alive = true;
     /* A publisher may fill a header to the last byte of a frame, and a stream adds the offset to it: the broker sends that frame
@@ -222,6 +216,14 @@ int creload_login(creload_connection *connection, const char *virtual_host, cons
                                       amqp_get_heartbeat(connection->state));
     if (status != AMQP_STATUS_OK) return creload_fail_library(connection, "connection.tune", status);
     return creload_open_channel(connection);
+}
+
+void creload_explain_login(creload_connection *connection) {
+    const creload_error *error = &connection->error;
+    if (connection->handshake.is_tls || error->origin != CRELOAD_ORIGIN_LIBRARY) return;
+    if (error->library_code == AMQP_STATUS_TIMEOUT || error->library_code == AMQP_STATUS_HEARTBEAT_TIMEOUT) return;
+    if (speaks_tls(connection))
+        creload_fail_tls(connection, error->operation, CRELOAD_PROBLEM_IS_TLS, "the port speaks TLS: use amqps://");
 }
 
 int creload_open_channel(creload_connection *connection) {

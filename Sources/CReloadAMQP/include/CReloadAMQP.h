@@ -149,6 +149,9 @@ int creload_connect(creload_connection *connection, const char *host, int32_t po
 int creload_login(creload_connection *connection, const char *virtual_host, const char *user,
                   const char *CRELOAD_NULLABLE password, const char *connection_name, int32_t heartbeat_seconds,
                   int32_t handshake_timeout_ms, int32_t rpc_timeout_ms);
+/* After a login that failed: if the port speaks TLS, the last error says so from now on. For that it is asked once more, for a
+   second at most; not after an interruption, which does not end it. */
+void creload_explain_login(creload_connection *connection);
 /* Opens a new channel in place of one that the broker closed. */
 int creload_open_channel(creload_connection *connection);
 /* Says connection.close and waits at most `timeout_ms` for the answer. */

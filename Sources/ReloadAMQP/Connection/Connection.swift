@@ -58,6 +58,8 @@ package import ReloadCore
                     Int32(clamping: min(settings.heartbeat, Int(UInt16.max))), timeout, settings.rpcTimeout.milliseconds
                 )
             }
+            // It asks the port once more, which nothing ends before its time.
+            if result != 0, interrupter?.isInterrupted != true { unsafe creload_explain_login(raw) }
             try connection.check(result)
         } catch {
             var error = error

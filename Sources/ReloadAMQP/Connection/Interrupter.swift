@@ -23,6 +23,8 @@ package final class Interrupter: Sendable {
 
     deinit { forget() }
 
+    var isInterrupted: Bool { state.withLock { $0.isInterrupted } }
+
     /// Ends the blocking call that is going on, and every later one, at once.
     package func interrupt() {
         state.withLock { state in

@@ -18,6 +18,8 @@ final class Interruption: Sendable {
         var signal: Int32?
         var lastWords: (@Sendable () -> ExitStatus)?
         var isOver = false
+        /// The watching thread says the last words: the main one says nothing any more.
+        var isEnding = false
         /// Set while the main thread is inside a call that only this can end.
         var blocked: Interrupter?
     }
@@ -75,7 +77,13 @@ final class Interruption: Sendable {
             state.blocked = interrupter
             if state.isOver { interrupter.interrupt() }
         }
-        defer { state.withLock { $0.blocked = nil } }
+        defer {
+            let isEnding = state.withLock { state in
+                state.blocked = nil
+                return state.isEnding
+            }
+            while isEnding { pause() }
+        }
         return try call()
     }
 
@@ -104,7 +112,7 @@ final class Interruption: Sendable {
                 _ = unsafe write(wakeDescriptor, [1], 1)
             } else if errno != EAGAIN {
                 continue
-            } else if state.withLock({ $0.isOver && $0.blocked != nil }) {
+            } else if mustEnd() {
                 _exit((state.withLock { $0.lastWords } ?? saidNothing)().rawValue)
             }
             let wasOver = state.withLock { state in
@@ -113,6 +121,14 @@ final class Interruption: Sendable {
                 return state.isOver
             }
             next = wasOver ? nil : .now + .milliseconds(500)
+        }
+    }
+
+    /// Whether the main thread still hangs; it does from now on.
+    private func mustEnd() -> Bool {
+        state.withLock { state in
+            state.isEnding = state.isOver && state.blocked != nil
+            return state.isEnding
         }
     }
 
