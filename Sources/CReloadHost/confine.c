@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -95,7 +96,9 @@ static bool confine_calls(void) {
         ONLY_WITH(SYS_rt_tgsigqueueinfo, 0, self, self),
         REFUSE(SYS_tkill), REFUSE(call_pidfd_send_signal),
         NOT_WITH(SYS_fcntl, 1, F_SETOWN, F_SETOWN_EX, F_SETSIG),
-        NOT_WITH(SYS_ioctl, 1, FIOSETOWN, SIOCSPGRP, TIOCSTI),
+        /* With flags of files, for which one that can only be read is enough. */
+        UNLESS(SYS_ioctl, 9), LOAD(args[1]), IF(FIOSETOWN, 6), IF(SIOCSPGRP, 5), IF(TIOCSTI, 4), IF(FS_IOC_SETFLAGS, 3),
+        IF(FS_IOC_SETVERSION, 2), IF(FS_IOC_FSSETXATTR, 1), ALLOW, ANSWER(EPERM),
         REFUSE(SYS_ptrace), REFUSE(SYS_process_vm_readv), REFUSE(SYS_process_vm_writev), REFUSE(call_pidfd_getfd),
         ONLY_WITH(SYS_prlimit64, 0, self, 0),
         ONLY_WITH(SYS_sched_setaffinity, 0, self, 0),

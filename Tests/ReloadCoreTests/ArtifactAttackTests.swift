@@ -377,6 +377,14 @@ import Testing
         #expect(report.code == code ?? .ok, "\(report.message)")
     }
 
+    /// It is not decoded, or it would be found to be no base64.
+    @Test func inlineOverItsLimitIsNotDecoded() async throws {
+        let scene = try Scene(artifactLimit: 10)
+        _ = try scene.rules()
+        let text = String(repeating: "!", count: 400)
+        #expect(try await scene.apply("rules", 1, more: #","inline":"\#(text)""#).code == .artifactTooLarge)
+    }
+
     @Test(
         arguments: [
             ("ZGVwdGg6IDI=", nil), (#"\u005aGVwdGg6IDI="#, nil), (#"ZGVwdGg6IDI\u003d"#, nil), ("", .configInvalid),

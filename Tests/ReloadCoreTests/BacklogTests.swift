@@ -94,9 +94,9 @@ import Testing
                 arrival: arrival, bytes: 10, of: total)
             _ = queues.fold(job, keep: 2, limit: .max)
         }
-        #expect(total.bytes == 30)
+        #expect(total.sum == 30)
         for id in queues.waiting(in: ["a"]) { queues.remove(id) }
-        #expect(total.bytes == 0)
+        #expect(total.sum == 0)
     }
 }
 
@@ -226,6 +226,31 @@ import Testing
         #expect(scene.acknowledged.withLock { $0 } == ["before"])
         scene.send(old, id: "after")
         #expect(try await scene.report(for: "after").state == .expired)
+    }
+
+    /// What nobody can read, or nobody signed, however much of it comes: it is read no further ahead than leaves room for answers
+    /// in the journal and before the broker.
+    @Test(arguments: [
+        "{", #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"rules","revision":1}]}"#,
+    ])
+    func refusalsLeaveRoomForAnswers(body: String) async throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let keys = folder.appendingPathComponent("keys.yaml").path
+        let key = SigningKey()
+        try "keys: [{key: \(key.publicKey), modules: ['*'], kinds: [config]}]"
+            .write(toFile: keys, atomically: true, encoding: .utf8)
+        let scene = try Scene(reportLimit: 20, trustedKeys: try TrustedKeysFile(path: keys), in: folder)
+        scene.confirms.store(false, ordering: .relaxed)
+        for number in 1...10 {
+            #expect(scene.reloader.hasRoom)
+            scene.send(body, id: "\(number)")
+        }
+        #expect(!scene.reloader.hasRoom)
+        #expect(await scene.answers(10).count == 10)
+        #expect(!scene.reloader.hasRoom)
+        scene.confirm()
+        #expect(scene.reloader.hasRoom)
     }
 
     @Test func whenThereIsNoRoomLoadingBeginsBeforeTheEnd() async throws {

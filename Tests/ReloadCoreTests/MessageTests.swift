@@ -212,8 +212,9 @@ import Testing
         let good = Report(request: nil, service: "s", instance: "i", sequence: 1, state: .online, at: Date())
         let json = String(decoding: good.encode().dropFirst(), as: UTF8.self)
         let values = "[" + String(repeating: "0,", count: JSONScreen.valueLimit) + "0]"
+        let escaped = (0...JSONScreen.escapedKeyLimit).map { #""\u006b\#($0)":0"# }.joined(separator: ",")
         let deep = String(repeating: "[", count: 100) + String(repeating: "]", count: 100)
-        for more in [#""x":\#(values)"#, #""x":\#(deep)"#, #""service":"other""#] {
+        for more in [#""x":\#(values)"#, #""x":\#(deep)"#, #""x":{\#(escaped)}"#, #""service":"other""#] {
             #expect(throws: ReloadError.self) { try Report.decode(Array("{\(more),\(json)".utf8)) }
         }
         #expect(throws: Never.self) { try Report.decode(Array("{\"x\":0,\(json)".utf8)) }

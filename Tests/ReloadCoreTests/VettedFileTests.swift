@@ -89,6 +89,38 @@ import Testing
         #expect(try await load(2, "three.so").state == .applied)
     }
 
+    /// Whoever puts a library there has the service.
+    @Test func whereEverybodyMayPutALibrary() async throws {
+        let folder = try helper("one", answers: 1)
+        func permit(_ mode: Int, _ path: String) throws {
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
+        }
+        try plugin("two", with: folder)
+        try permit(0o777, folder)
+        let report = try await load(1, "two.so")
+        #expect(report.code == .pluginUnsafeLibraryFolder && report.message.contains(folder), "\(report.message)")
+        try permit(0o755, folder)
+        try permit(0o666, "\(folder)/lib\(name).so")
+        #expect(try await load(2, "two.so").code == .pluginUnsafeLibraryFolder)
+        try permit(0o644, "\(folder)/lib\(name).so")
+        // In a folder such as /tmp what is there is its owner's; what is not there yet would be anybody's.
+        try permit(0o1777, scene.folder.path)
+        try plugin("three", with: folder, runPath: "\(scene.folder.path)/later:\(folder)")
+        #expect(try await load(3, "three.so").code == .pluginUnsafeLibraryFolder)
+        #expect(try await load(4, "two.so").state == .applied)
+    }
+
+    @Test(arguments: ["relative", "", ".", "$LIB"])
+    func whatDependsOnTheWorkingDirectory(runPath: String) async throws {
+        let folder = try helper("one", answers: 1)
+        try plugin("two", with: folder, runPath: "\(runPath):\(folder)")
+        let report = try await load(1, "two.so")
+        #expect(report.code == .pluginUnsafeLibraryFolder, "\(report.message)")
+        #expect(try parser.text() == "one")
+        // The file is not to blame: elsewhere it may be fine.
+        #expect(try await load(2, "two.so").code == .pluginUnsafeLibraryFolder)
+    }
+
     // MARK: Code that can be written
 
     @Test(arguments: [
@@ -128,6 +160,11 @@ import Testing
             let start = integer(segment + 8)
             return (0..<(integer(segment + 32) / 16)).map { (integer(start + $0 * 16), start + $0 * 16) }
         }
+    }
+
+    @Test(arguments: [(4, 1), (5, 2), (16, 2), (18, 0)] as [(Int, UInt8)])
+    func aFileOfAnotherKindOrForAnotherMachine(offset: Int, value: UInt8) async throws {
+        #expect(try await damaged { $0.bytes[offset] = value }.code == .pluginNotALibrary)
     }
 
     private func damaged(_ damage: (inout Image) -> Void) async throws -> Report {

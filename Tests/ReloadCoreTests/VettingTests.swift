@@ -286,6 +286,9 @@ import Testing
                 #"syscall(463, AT_FDCWD, file, 0, "user.reload", &(uint64_t[2]){0}, 16)"#,  // setxattrat
                 #"syscall(466, AT_FDCWD, file, 0, "user.reload")"#,  // removexattrat
                 "syscall(469, AT_FDCWD, file, &(uint64_t[3]){0}, 24, 0)",  // file_setattr
+                "ioctl(open(file, O_RDONLY), 0x40086602, &(long){0})",  // FS_IOC_SETFLAGS
+                "ioctl(open(file, O_RDONLY), 0x40087602, &(long){0})",  // FS_IOC_SETVERSION
+                "ioctl(open(file, O_RDONLY), 0x401c5820, &(uint32_t[7]){0})",  // FS_IOC_FSSETXATTR
                 "memfd_create(file, 0)", "syscall(447, 0)",  // memfd_secret
                 "shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600)", "(long)shmat(-1, 0, 0)", "shmctl(-1, IPC_RMID, 0)",
                 "syscall(SYS_semget, IPC_PRIVATE, 1, 0600)", "syscall(SYS_semop, -1, file, 1)",
@@ -398,9 +401,15 @@ import Testing
     @Test func nothingIsLeftOfThem() async {
         await #expect(processExitsWith: .success) {
             let more = [
-                Attack(name: "daemon", selfTest: #"prctl(PR_SET_NAME, "vet-left"); daemon(0, 0); sleep(60);"#),
-                Attack(name: "fork bomb", selfTest: #"prctl(PR_SET_NAME, "vet-left"); for (;;) fork();"#),
-                Attack(name: "shell", selfTest: #"system("sleep 60 &"); sleep(60);"#),
+                Attack(
+                    name: "daemon", selfTest: #"prctl(PR_SET_NAME, "vet-left"); daemon(0, 0); sleep(60);"#,
+                    code: .pluginVetTimedOut),
+                Attack(
+                    name: "fork bomb",
+                    selfTest:
+                        #"prctl(PR_SET_NAME, "vet-left"); if (fork() < 0) write(1, "no more", 7); for (;;) fork();"#,
+                    code: .pluginVetTimedOut, says: ["its output ends: no more"]),
+                Attack(name: "shell", selfTest: #"system("sleep 60 &"); sleep(60);"#, code: .pluginVetTimedOut),
                 Attack(name: "file", selfTest: #"fopen("left", "w"); abort();"#),
             ]
             /// What a trial has of them; Foundation, which starts the compiler, opens others.
@@ -418,7 +427,8 @@ import Testing
                     _ = try scene.compile(attack.source, to: "bad.so")
                     let report = try await scene.apply(
                         "parser", Int64(index) + 1, kind: "plugin", more: #","path":"bad.so""#)
-                    #expect(report.state == .failed)
+                    #expect(report.state == .failed && report.code == attack.code, "\(attack.name): \(report.message)")
+                    #expect(attack.says.allSatisfy { report.message.contains($0) }, "\(attack.name): \(report.message)")
                 }
                 #expect(try parser.text() == "one")
                 scene.reloader.stop(grace: .seconds(60))

@@ -10,7 +10,8 @@ extension Reloader {
     /// - Parameter isLast: none of those is tried instead.
     func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome, isLast: Bool) {
         log(job, outcome)
-        noteIssue(of: isLast ? [job] + job.folded : [job])
+        // What has expired undoes nothing that was issued before it.
+        if outcome.state != .expired { noteIssue(of: isLast ? [job] + job.folded : [job]) }
         let older = isLast || job.folded.isEmpty ? job.olderTickets : []
         // Whoever waits at a queue of its own gets a report of its own.
         let own = older.filter { $0.replyTo != nil }
@@ -39,13 +40,13 @@ extension Reloader {
     }
 
     /// The same for a thread that must not wait. However many come, one worker sends them all.
-    func answerLater(_ ticket: Ticket, _ outcome: Attempt.Outcome, _ weight: Weight) {
-        if add(ticket, outcome, weight: weight) { workers.run { [self] in sendAll() } }
+    func answerLater(_ ticket: Ticket, _ outcome: Attempt.Outcome, _ weights: [Weight]) {
+        if add(ticket, outcome, weights: weights) { workers.run { [self] in sendAll() } }
     }
 
     /// Whether nobody is sending answers.
     private func add(
-        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [], weight: Weight? = nil
+        _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [], weights: [Weight] = []
     ) -> Bool {
         Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
             .increment()
@@ -53,7 +54,7 @@ extension Reloader {
             Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
                 .increment(by: superseded.count)
         }
-        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, weight: weight)
+        let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, weights: weights)
         return answering.withLock { answering in
             answering.waiting.append(answer)
             defer { answering.isUnderWay = true }

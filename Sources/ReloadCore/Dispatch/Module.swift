@@ -92,7 +92,7 @@ final class Module: Sendable {
     func quarantine(_ digest: String?, because error: ReloadError) {
         let others: Set<ReloadCode> = [
             .pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven, .pluginMissingLibrary,
-            .pluginLibraryInUse,
+            .pluginLibraryInUse, .pluginUnsafeLibraryFolder,
         ]
         guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
         withState { $0.quarantine.add(digest, because: "\(error)") }

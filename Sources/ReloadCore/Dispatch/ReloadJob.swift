@@ -138,24 +138,24 @@ struct ReloadJob: Sendable {
     }
 }
 
-/// Bytes that are held as long as this is.
+/// Counts as long as it lives: bytes, or one.
 final class Weight: Sendable {
     /// The sum of all that live.
     final class Total: Sendable {
-        fileprivate let sum = Atomic<Int>(0)
-        var bytes: Int { sum.load(ordering: .relaxed) }
+        fileprivate let atomic = Atomic<Int>(0)
+        var sum: Int { atomic.load(ordering: .relaxed) }
     }
 
-    private let bytes: Int
+    private let amount: Int
     private let total: Total
 
-    init(_ bytes: Int, of total: Total) {
-        self.bytes = bytes
+    init(_ amount: Int, of total: Total) {
+        self.amount = amount
         self.total = total
-        total.sum.add(bytes, ordering: .relaxed)
+        total.atomic.add(amount, ordering: .relaxed)
     }
 
-    deinit { total.sum.subtract(bytes, ordering: .relaxed) }
+    deinit { total.atomic.subtract(amount, ordering: .relaxed) }
 }
 
 extension ModuleQueues<ReloadJob> {

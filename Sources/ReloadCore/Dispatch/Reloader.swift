@@ -105,8 +105,8 @@ package final class Reloader: Sendable {
         var ticket: Ticket
         var outcome: Attempt.Outcome
         var superseded: [Ticket]
-        /// What counts as waiting until it is sent.
-        var weight: Weight?
+        /// What counts until the broker has it.
+        var weights: [Weight] = []
 
         var tickets: [Ticket] { [ticket] + superseded }
     }
@@ -134,6 +134,8 @@ package final class Reloader: Sendable {
     let metrics: any MetricsFactory
     let requestAge: Gauge
     private let waiting = Weight.Total()
+    /// Messages that are not carried out and whose answers are on their way to the broker.
+    private let refusals = Weight.Total()
     let answering = Mutex(Answering())
     /// Held while modules are switched, and while all are pinned.
     let switching = Mutex(())
@@ -279,10 +281,15 @@ package final class Reloader: Sendable {
     }
 
     /// Whether more requests may be read before those that wait are answered.
-    package var hasRoom: Bool { state.withLock { hasRoom($0) } }
+    ///
+    /// Refusals cost others nothing but their place in line: no more of them are on their way than leave room for the answers of
+    /// good requests, in the journal and before the broker.
+    package var hasRoom: Bool {
+        refusals.sum < settings.reportLimit / 2 && state.withLock { hasRoom($0) }
+    }
 
     private func hasRoom(_ state: borrowing State) -> Bool {
-        waiting.bytes < settings.waitingBytes && state.answers.underWay < Self.unansweredLimit
+        waiting.sum < settings.waitingBytes && state.answers.underWay < Self.unansweredLimit
     }
 
     private func isExpired(_ request: Request) -> Bool {
@@ -304,9 +311,9 @@ package final class Reloader: Sendable {
     /// Answers a message that is not carried out. It counts as waiting until then: nothing else bounds how many of them are on
     /// their way to the broker.
     func answering(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) -> @Sendable () -> Void {
-        let weight = Weight(envelope.footprint, of: waiting)
+        let weights = [Weight(envelope.footprint, of: waiting), Weight(1, of: refusals)]
         return { [self] in
-            answerLater(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message), weight)
+            answerLater(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message), weights)
         }
     }
 

@@ -9,6 +9,8 @@ enum JSONScreen {
     static let depthLimit = 64
     /// Values in arrays and objects.
     static let valueLimit = 100_000
+    /// Keys with escapes: to compare one costs as much as a hundred others.
+    static let escapedKeyLimit = 1000
 
     /// - Throws: `message.not_json` for what is not UTF-8, `message.invalid` for a key that comes twice, and beyond the limits.
     static func check(_ body: [UInt8]) throws(ReloadError) {
@@ -16,6 +18,7 @@ enum JSONScreen {
         var open: [Set<String>?] = []
         var isKey = false
         var values = 0
+        var escapedKeys = 0
         var index = 0
         while index < body.count {
             let byte = body[index]
@@ -41,10 +44,18 @@ enum JSONScreen {
                 while index < body.count, body[index] != UInt8(ascii: "\"") {
                     index += body[index] == UInt8(ascii: "\\") ? 2 : 1
                 }
-                if isKey, let key = key(body[start..<min(index, body.count)]),
-                    open[open.count - 1]?.insert(key).inserted == false
-                {
-                    throw ReloadError(.messageInvalid, "the key \"\(key.excerpt)\" comes twice")
+                if isKey {
+                    let literal = body[start..<min(index, body.count)]
+                    let isEscaped = literal.contains(UInt8(ascii: "\\"))
+                    if isEscaped { escapedKeys += 1 }
+                    guard escapedKeys <= escapedKeyLimit else {
+                        throw ReloadError(.messageInvalid, "more than \(escapedKeyLimit) keys with escapes")
+                    }
+                    if let key = isEscaped ? unescaped(literal) : String(decoding: literal, as: UTF8.self),
+                        open[open.count - 1]?.insert(key).inserted == false
+                    {
+                        throw ReloadError(.messageInvalid, "the key \"\(key.excerpt)\" comes twice")
+                    }
                 }
                 index += 1
             case 0:
@@ -59,8 +70,7 @@ enum JSONScreen {
     }
 
     /// The text of a key, as the decoder compares it.
-    private static func key(_ literal: ArraySlice<UInt8>) -> String? {
-        guard literal.contains(UInt8(ascii: "\\")) else { return String(decoding: literal, as: UTF8.self) }
-        return try? JSONDecoder().decode(String.self, from: Data([UInt8(ascii: "\"")] + literal + [UInt8(ascii: "\"")]))
+    private static func unescaped(_ literal: ArraySlice<UInt8>) -> String? {
+        try? JSONDecoder().decode(String.self, from: Data([UInt8(ascii: "\"")] + literal + [UInt8(ascii: "\"")]))
     }
 }

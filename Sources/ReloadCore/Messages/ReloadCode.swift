@@ -116,6 +116,8 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
     public static let pluginMissingLibrary = Self(rawValue: "plugin.missing_library")
     /// It needs a library of its own, but another one of that name is loaded, which it would get instead.
     public static let pluginLibraryInUse = Self(rawValue: "plugin.library_in_use")
+    /// It looks for a library where everybody may put one, or relative to the working directory.
+    public static let pluginUnsafeLibraryFolder = Self(rawValue: "plugin.unsafe_library_folder")
 
     /// The bytes do not decode into the service's type; the text names the coding path.
     public static let configInvalid = Self(rawValue: "config.invalid")
@@ -152,7 +154,7 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
         .pluginNotCreated, .pluginSelfTestFailed, .pluginStateRefused, .pluginStateNotGiven, .pluginVetCrashed,
         .pluginVetTimedOut,
         .pluginVetUnavailable, .pluginCrashedHost, .pluginTooManyGenerations, .pluginWritableCode,
-        .pluginMissingLibrary, .pluginLibraryInUse,
+        .pluginMissingLibrary, .pluginLibraryInUse, .pluginUnsafeLibraryFolder,
         .configInvalid, .configRefused, .configTooManyGenerations, .handlerFailed,
         .stateLocked, .stateUnusable, .stateNotSaved,
         .keysUnusable,

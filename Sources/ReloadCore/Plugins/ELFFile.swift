@@ -184,8 +184,10 @@ struct ELFFile {
             let start = try file.offset(load.offset, table - load.address)
             for name in names { needed.append(try file.text(at: start, name, within: tableSize)) }
             if let folders {
-                searchFolders = try file.text(at: start, folders, within: tableSize).split(separator: ":").map(
-                    String.init)
+                let text = try file.text(at: start, folders, within: tableSize)
+                // An empty one among several is the working directory.
+                let folders = text.isEmpty ? [] : text.split(separator: ":", omittingEmptySubsequences: false)
+                searchFolders = folders.map { $0.isEmpty ? "." : String($0) }
             }
         }
     }

@@ -1,5 +1,6 @@
 internal import CReloadHost
 internal import Foundation
+internal import Glibc
 
 /// Whether the dynamic linker has what a library needs, and takes nothing else in its place.
 ///
@@ -10,7 +11,7 @@ struct NeededLibraries {
     private let path: String
     private let file: ELFFile
 
-    /// - Throws: `plugin.missing_library`, `plugin.library_in_use`.
+    /// - Throws: `plugin.missing_library`, `plugin.library_in_use`, `plugin.unsafe_library_folder`.
     static func check(_ file: ELFFile, at path: String) throws(ReloadError) {
         _ = ofTheService  // as long as it is true
         let needed = NeededLibraries(path: path, file: file)
@@ -29,23 +30,47 @@ struct NeededLibraries {
                 give each version of it a name of its own
                 """)
         }
-        guard own == nil, !file.searchFolders.contains(where: { expanded($0) == nil }), !mayBeElsewhere(name) else {
-            return
+        if let open = ownPaths(name).first(where: isOpenToAll) {
+            throw ReloadError(
+                .pluginUnsafeLibraryFolder,
+                "it looks for \(name.excerpt) at '\(open.excerpt)': everybody may put one there, or it is not absolute")
         }
+        guard own == nil, !ownPaths(name).contains(where: { $0.contains("$") }), !mayBeElsewhere(name) else { return }
         throw ReloadError(.pluginMissingLibrary, "it needs \(name.excerpt), which is not there")
     }
 
     /// The file in the library's own folders, or where its name leads.
     private func ownLibrary(_ name: String) -> String? {
-        let paths = name.contains("/") ? [name] : file.searchFolders.compactMap(expanded).map { "\($0)/\(name)" }
-        return paths.first { FileManager.default.fileExists(atPath: $0) }
+        ownPaths(name).first { !$0.contains("$") && FileManager.default.fileExists(atPath: $0) }
     }
 
-    /// With `$ORIGIN` replaced; nil for what only the dynamic linker knows.
-    private func expanded(_ folder: String) -> String? {
+    /// Where the library has it looked for, with `$ORIGIN` replaced. Another `$` is for the dynamic linker alone.
+    private func ownPaths(_ name: String) -> [String] {
+        name.contains("/") ? [name] : file.searchFolders.map { "\(withOrigin($0))/\(name)" }
+    }
+
+    private func withOrigin(_ folder: String) -> String {
         let origin = URL(fileURLWithPath: path).deletingLastPathComponent().path
-        let expanded = folder.replacing("${ORIGIN}", with: origin).replacing("$ORIGIN", with: origin)
-        return expanded.contains("$") ? nil : expanded
+        return folder.replacing("${ORIGIN}", with: origin).replacing("$ORIGIN", with: origin)
+    }
+
+    /// Whether more than those who own the folders on its way may decide what is found at a path; so what is not absolute is.
+    /// In a folder where everybody may make entries (`/tmp`) only one that is there already, and belongs to root or the service's
+    /// user, is nobody else's.
+    private func isOpenToAll(_ path: String) -> Bool {
+        guard path.utf8.first == UInt8(ascii: "/") else { return true }
+        var here = ""
+        for name in path.utf8.split(separator: UInt8(ascii: "/")) {
+            var (folder, entry) = (stat(), stat())
+            guard unsafe stat(here + "/", &folder) == 0 else { return false }
+            here += "/\(Substring(name))"
+            guard folder.st_mode & S_IWOTH != 0 else { continue }
+            guard folder.st_mode & S_ISVTX != 0, unsafe lstat(here, &entry) == 0,
+                entry.st_uid == 0 || entry.st_uid == geteuid()
+            else { return true }
+        }
+        var library = stat()
+        return unsafe stat(here, &library) == 0 && library.st_mode & S_IWOTH != 0
     }
 
     private func mayBeElsewhere(_ name: String) -> Bool {

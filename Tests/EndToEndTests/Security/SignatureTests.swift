@@ -53,5 +53,15 @@ extension EndToEnd {
                 #expect((outcome.errors + outcome.output).contains(keys))
             }
         }
+
+        /// As it is where another variable that was to name the file is not set.
+        @Test func anEmptyNameOfTheKeyFileIsNotNone() async throws {
+            try await World.run { world in
+                let agent = world.agent("web-1") { $0.environment = ["RELOAD_TRUSTED_KEYS": ""] }
+                let outcome = await (try await agent.launch()).outcome()
+                #expect(outcome.status != 0)
+                #expect((outcome.errors + outcome.output).contains("keys.unusable"), "\(outcome)")
+            }
+        }
     }
 }

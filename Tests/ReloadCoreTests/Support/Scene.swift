@@ -11,6 +11,8 @@ final class Scene: Sendable {
     private let directory: StateDirectory
     /// Whether the broker of this scene confirms reports.
     let confirms = Atomic(true)
+    /// What it has not confirmed, which is kept until it does.
+    private let unconfirmed = Mutex<[@Sendable () -> Void]>([])
     private let reports: AsyncStream<Reloader.Outgoing>
     let deadLetters = Mutex<[(Envelope, ReloadError)]>([])
     let acknowledged = Mutex<[String]>([])
@@ -51,7 +53,7 @@ final class Scene: Sendable {
             settings: settings, directory: directory,
             outlets: Reloader.Outlets(
                 report: { outgoing, done in
-                    if outbox.scene.withLock({ $0 })?.confirms.load(ordering: .relaxed) != false { done() }
+                    if outbox.scene.withLock({ $0 })?.isUnconfirmed(done) != true { done() }
                     continuation.yield(outgoing)
                 },
                 deadLetter: { envelope, error, done in
@@ -66,6 +68,22 @@ final class Scene: Sendable {
     /// The way back from the reloader's closures to the scene, which does not exist yet when they are made.
     private final class Outbox: Sendable {
         let scene = Mutex<Scene?>(nil)
+    }
+
+    private func isUnconfirmed(_ done: @escaping @Sendable () -> Void) -> Bool {
+        guard !confirms.load(ordering: .relaxed) else { return false }
+        unconfirmed.withLock { $0.append(done) }
+        return true
+    }
+
+    /// Confirms what is unconfirmed, and what comes.
+    func confirm() {
+        confirms.store(true, ordering: .relaxed)
+        let settled = unconfirmed.withLock { unconfirmed in
+            defer { unconfirmed = [] }
+            return unconfirmed
+        }
+        for done in settled { done() }
     }
 
     /// What is left when the process is killed here: the folder, and nothing else is written to it.
