@@ -56,6 +56,7 @@ int creload_fail(creload_connection *connection, creload_origin origin, const ch
     connection->error.library_code = 0;
     connection->error.reply_code = 0;
     connection->error.problem = CRELOAD_PROBLEM_OTHER;
+    connection->error.unread = (creload_bytes){NULL, 0};
     return -1;
 }
 

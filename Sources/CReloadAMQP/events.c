@@ -1,8 +1,10 @@
 #include "connection.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 
 void creload_release_event(creload_connection *connection) {
     /* Half a message may still point into librabbitmq's buffers. */
@@ -218,6 +220,23 @@ static int take_connection_frame(creload_connection *connection, const amqp_fram
     return 1;
 }
 
+/* librabbitmq cannot decode the header of the message that is arriving (from 0.14 on, a table in a hundred others is enough),
+   and nothing can be read from the connection any more. The broker would deliver the message again for ever: so it is acknowledged,
+   and the broker gets a second to come to that before the connection is torn down. */
+static void acknowledge_unread(creload_connection *connection) {
+    if (amqp_basic_ack(connection->state, connection->channel, connection->event.tag, false) != AMQP_STATUS_OK) return;
+    connection->error.unread = connection->event.consumer_tag;
+    struct pollfd end = {.fd = amqp_get_sockfd(connection->state), .events = POLLIN};
+    struct timespec start, now;
+    char rest[4096];
+    shutdown(end.fd, SHUT_WR);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
+        if (poll(&end, 1, 1000) != 1 || recv(end.fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (now.tv_sec - start.tv_sec < 2);
+}
+
 const creload_event *creload_next(creload_connection *connection) {
     if (creload_require_channel(connection, "receive")) return NULL;
     creload_release_event(connection);
@@ -229,6 +248,9 @@ const creload_event *creload_next(creload_connection *connection) {
         if (status == AMQP_STATUS_TIMEOUT) return &nothing;
         if (status != AMQP_STATUS_OK) {
             creload_fail_library(connection, "receive", status);
+            if (status == AMQP_STATUS_BAD_AMQP_DATA && connection->expecting == EXPECT_HEADER &&
+                connection->event.kind == CRELOAD_EVENT_DELIVERY)
+                acknowledge_unread(connection);
             return NULL;
         }
         int result = 0;

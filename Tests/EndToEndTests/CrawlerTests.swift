@@ -11,6 +11,7 @@ extension EndToEnd {
                 let site = try await world.site()
                 let crawlers = try await [world.crawler("web-1", site: site), world.crawler("web-2", site: site)]
                 for crawler in crawlers { try await crawler.line { $0.records > 0 } }
+                try await world.areThere(2)
                 let rules = try world.write("max_depth: 3\ndelay_ms: 1\n", to: "next.yaml")
                 let outcome = try await world.publish(
                     "crawler.rules", "--kind", "config", "--file", rules, "--revision", "7")
@@ -56,6 +57,7 @@ extension EndToEnd {
             try await World.run { world in
                 let crawler = try await world.crawler(site: try await world.site())
                 try await crawler.line { $0.records > 0 }
+                try await world.areThere(1)
                 try world.plugin(product)
                 let outcome = try await world.publish("crawler.parser", "--path", "lib\(product).so")
                 #expect(outcome.status == 1)

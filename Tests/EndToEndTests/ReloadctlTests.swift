@@ -54,6 +54,7 @@ extension EndToEnd {
             try await World.run { world in
                 let crawler = try await world.crawler(site: try await world.site())
                 try await crawler.line { $0.records > 0 }
+                try await world.areThere(1)
                 #expect(try await world.publish("crawler.rules", "--revision", "1").status == 0)
                 crawler.command.signal(SIGSTOP)
                 let outcome = try await world.publish("crawler.rules", "--revision", "2", "--timeout", "2s")

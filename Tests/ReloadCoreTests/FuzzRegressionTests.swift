@@ -4,7 +4,7 @@ import Testing
 @testable import ReloadCore
 
 /// What the fuzzers found (`scripts/fuzz`), and what a look at the same places showed.
-@Suite(.timeLimit(.minutes(1))) struct FuzzRegressionTests {
+@Suite(.timeLimit(.minutes(5))) struct FuzzRegressionTests {
     /// The source article's message takes the next local revision, and there is none after the largest.
     @Test func articleMessageAfterTheLargestRevision() async throws {
         let scene = try Scene()
@@ -49,17 +49,24 @@ import Testing
         "a0: &a0 [x, x]\n" + (1...levels).map { "a\($0): &a\($0) [*a\($0 - 1), *a\($0 - 1)]\n" }.joined()
     }
 
+    /// A text that would fill the output of the tests.
+    struct Growing: CustomTestStringConvertible {
+        let testDescription: String
+        let yaml: String
+    }
+
     @Test(arguments: [
-        aliases(17),
+        Growing(testDescription: "doubled", yaml: aliases(17)),
         // A key is hashed as if it were written out.
-        aliases(60) + "? *a60\n: 1\n",
-        // Nested more deeply than the text is.
-        "a0: &a0 [x]\n" + (1...200_000).map { "a\($0): &a\($0) [*a\($0 - 1)]\n" }.joined(),
+        Growing(testDescription: "in a key", yaml: aliases(60) + "? *a60\n: 1\n"),
+        Growing(
+            testDescription: "nested more deeply than the text is",
+            yaml: "a0: &a0 [x]\n" + (1...200_000).map { "a\($0): &a\($0) [*a\($0 - 1)]\n" }.joined()),
     ])
-    func configThatGrows(yaml: String) async throws {
+    func configThatGrows(text: Growing) async throws {
         let scene = try Scene(artifactLimit: 64 << 20)
         _ = try scene.rules()
-        let inline = Data("depth: 2\n\(yaml)".utf8).base64EncodedString()
+        let inline = Data("depth: 2\n\(text.yaml)".utf8).base64EncodedString()
         let report = try await scene.apply("rules", 2, more: #", "inline":"\#(inline)""#)
         #expect(report.modules.first?.code == .configInvalid)
     }

@@ -62,7 +62,7 @@ import Testing
                 selfTest: "char forged[1052] = {0}; forged[20] = 7; write(3, forged, sizeof forged); _exit(3);"),
             .pluginVetCrashed, "exit status 3"
         ),
-        (PluginSource.good(version: "x", selfTest: "for (;;) pause();"), .pluginVetTimedOut, "2.0 seconds"),
+        (PluginSource.good(version: "x", selfTest: "for (;;) pause();"), .pluginVetTimedOut, "6.0 seconds"),
         (
             PluginSource.good(version: "x", top: "__attribute__((constructor)) static void early(void) { abort(); }"),
             .pluginVetCrashed, "signal 6"
@@ -76,7 +76,7 @@ import Testing
         ),
     ])
     func badPluginsFailInTheirOwnProcess(source: String, code: ReloadCode, reason: String) async throws {
-        let scene = try Scene(vetting: Vetting(timeout: code == .pluginVetTimedOut ? .seconds(2) : .seconds(20)))
+        let scene = try Scene(vetting: Vetting(timeout: code == .pluginVetTimedOut ? .seconds(6) : .seconds(20)))
         let parser = try scene.parser()
         _ = try scene.compile(source, to: "bad.so")
         let report = try await load(scene, 1, "bad.so")

@@ -55,7 +55,9 @@ enum HotPath {
             settings.artifactRoots = [try option("--artifacts")]
             settings.delivery = .ephemeral
             settings.vetTimeout = nil
-            try latency(make(settings), plugin, rounds, seconds)
+            let log = ConsumerLog()
+            let agent = try ReloadAgent(settings, logger: Logger(label: "agent") { _ in log })
+            try latency(agent, consumes: log.consumes, plugin, rounds, seconds)
         default: throw Mistake()
         }
     }

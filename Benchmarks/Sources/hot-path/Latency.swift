@@ -1,15 +1,20 @@
 internal import CBench
+internal import Dispatch
 internal import Foundation
+internal import Logging
 internal import Reloading
 
 extension HotPath {
     /// Times each of many calls on one thread, in turn while nothing happens, while the driver has candidates validated, and
     /// while it reloads.
-    static func latency(_ agent: ReloadAgent, _ file: String, _ rounds: Int, _ seconds: Double) throws {
+    ///
+    /// - Parameter consumes: signalled when the agent gets requests.
+    static func latency(
+        _ agent: ReloadAgent, consumes: DispatchSemaphore, _ file: String, _ rounds: Int, _ seconds: Double
+    ) throws {
         let plugin = try agent.plugin("empty", file: file)
         try agent.start()
-        // Until it consumes.
-        Thread.sleep(forTimeInterval: 1)
+        consumes.wait()
         var calls = Histogram()
         for _ in 0..<rounds {
             for kind in ["quiet", "validates", "swaps"] {
@@ -31,6 +36,25 @@ extension HotPath {
         }
         // The driver waits for the answer to its last request, and ends this process then.
         while true { pause() }
+    }
+}
+
+/// Hears in the log when the consumer has its connection.
+struct ConsumerLog: LogHandler {
+    let consumes = DispatchSemaphore(value: 0)
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.notice
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        // The thread that publishes says the same.
+        if "\(event.message)" == "connected to the broker", unsafe cbench_thread_is("reload-consumer") {
+            consumes.signal()
+        }
     }
 }
 

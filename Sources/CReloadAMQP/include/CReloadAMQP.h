@@ -52,6 +52,12 @@ typedef enum CRELOAD_ENUM creload_problem {
     CRELOAD_PROBLEM_CERTIFICATE_REFUSED = 10,  /* the broker does not take the client's certificate */
 } creload_problem;
 
+/* A slice; `bytes` is NULL when the value is absent. */
+typedef struct creload_bytes {
+    const uint8_t *CRELOAD_NULLABLE bytes;
+    size_t count;
+} creload_bytes;
+
 /* Everything that is known about the last failure. */
 typedef struct creload_error {
     creload_origin origin;
@@ -60,13 +66,8 @@ typedef struct creload_error {
     creload_problem problem; /* of CRELOAD_ORIGIN_TLS */
     const char *operation; /* the AMQP method or step that failed, such as "queue.declare" */
     const char *text;      /* the broker's reply text, or the library's or the shim's sentence */
+    creload_bytes unread;  /* consumer tag of a message whose header cannot be decoded: it was acknowledged unread */
 } creload_error;
-
-/* A slice; `bytes` is NULL when the value is absent. */
-typedef struct creload_bytes {
-    const uint8_t *CRELOAD_NULLABLE bytes;
-    size_t count;
-} creload_bytes;
 
 /* The string properties of basic messages that the protocol uses. */
 typedef enum CRELOAD_ENUM creload_property {

@@ -31,6 +31,8 @@ public struct BrokerError: Error, Sendable {
         public static let locked = Code("broker.locked")
         /// What arrived is not AMQP, or not in an order that AMQP allows.
         public static let protocolViolation = Code("broker.protocol")
+        /// librabbitmq cannot decode the properties of a message that arrived: it was acknowledged unread.
+        public static let unreadableMessage = Code("broker.unreadable_message")
         /// The message cannot be sent as it is, for example a property over 255 bytes.
         public static let badMessage = Code("broker.bad_message")
         /// A mandatory message that no queue took (AMQP 312).
@@ -81,6 +83,8 @@ public struct BrokerError: Error, Sendable {
     public var operation: String
     /// Whether the broker closed only the channel; ``Connection/reopenChannel()`` then goes on.
     package var isChannelOnly = false
+    /// Consumer tag of the message that was acknowledged unread.
+    package var consumerTag: String?
     /// Where in the source it was thrown.
     public var file: String
     /// Where in the source it was thrown.
@@ -117,6 +121,12 @@ extension BrokerError {
             self.init(
                 Self.code(library: library, operation: operation), text, operation: operation, file: file, line: line)
             libraryCode = library
+            if unsafe error.unread.bytes != nil {
+                code = .unreadableMessage
+                message += "; the header of a message cannot be decoded, and it was acknowledged unread"
+                let tag = unsafe UnsafeBufferPointer(start: error.unread.bytes, count: error.unread.count)
+                consumerTag = unsafe String(decoding: tag, as: UTF8.self)
+            }
         case .CRELOAD_ORIGIN_CONNECTION, .CRELOAD_ORIGIN_CHANNEL:
             self.init(Self.code(reply: reply), text, operation: operation, file: file, line: line)
             if reply != 0 {

@@ -151,6 +151,7 @@ final class ConnectionThread: Sendable {
         var topology = topology
         while enter(.connecting, user) {
             var connectedAt: ContinuousClock.Instant?
+            var isUnread = false
             do throws(BrokerError) {
                 var connection = try Connection.open(settings, interrupter: interrupter)
                 topology = try topology.declare(on: &connection)
@@ -169,6 +170,7 @@ final class ConnectionThread: Sendable {
                 connection.close()
             } catch {
                 topology = topology.afterFailure(error)
+                isUnread = error.code == .unreadableMessage
                 user.disconnected(by: error)
                 let isStopping = state.withLock { $0.deadline != nil }
                 let level: Logger.Level = isStopping || problem == error.description ? .debug : .warning
@@ -179,6 +181,8 @@ final class ConnectionThread: Sendable {
             }
             // A connection that lasted was no failed attempt.
             if let connectedAt, connectedAt.duration(to: .now) > backoff.most { backoff.reset() }
+            // Nor was one that has got rid of a message.
+            if isUnread { backoff.reset() }
             guard enter(.backingOff, user) else { break }
             sleep(backoff.next(), user)
         }

@@ -101,6 +101,8 @@ struct ConsumerLoop: ConnectionUser {
     private var backlog: Backlog?
     /// Consumer tag of the backlog's probe. Messages for it may come until after it has ended.
     private var probe: String?
+    /// A message ended the connection before: the probe may come upon it again, or the reader find nothing behind it.
+    private var skipsBacklog = false
 
     init(
         topology: Topology, delivery: DeliveryMode, addressee: Addressee, position: StreamPosition, prefetch: Int,
@@ -129,10 +131,13 @@ struct ConsumerLoop: ConnectionUser {
                 case .first: "first"
                 case .offset(let offset): .integer(offset)
                 }
-            probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
+            if !skipsBacklog {
+                probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
+                backlog = Backlog()
+                handlers.isReadingBacklog(true)
+            }
+            skipsBacklog = false
             _ = try connection.consume(topology.journal, arguments: ["x-stream-offset": start])
-            backlog = Backlog()
-            handlers.isReadingBacklog(true)
         case .queue(let name, let expiry):
             let count = try declare(name, expiry, on: &connection)
             _ = try connection.consume(name, exclusive: true)
@@ -295,6 +300,10 @@ struct ConsumerLoop: ConnectionUser {
     }
 
     mutating func disconnected(by error: BrokerError) {
+        if delivery == .stream, error.code == .unreadableMessage {
+            skipsBacklog = true
+            if error.consumerTag != probe { position.nextIsUnreadable() }
+        }
         // What was read so far need not wait until the broker is back.
         if backlog != nil { handlers.isReadingBacklog(false) }
         backlog = nil

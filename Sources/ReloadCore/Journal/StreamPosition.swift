@@ -67,6 +67,8 @@ package final class StreamPosition: Sendable {
         var cursor: Message?
         /// Asked for on this attachment, and not arrived yet.
         var expected: Message?
+        /// Offset of a message that cannot be read; what comes after it is asked for.
+        var unreadable: Int64?
 
         /// The newest message up to which everything is settled.
         var base: Message? {
@@ -136,8 +138,21 @@ package final class StreamPosition: Sendable {
     /// A new attachment begins.
     package func attach() -> Start {
         state.withLock { state in
-            state.expected = state.base
-            return state.expected.map { .offset($0.offset) } ?? .first
+            let base = state.base
+            if let unreadable = state.unreadable, base.map({ $0.offset < unreadable }) ?? true {
+                state.expected = nil
+                return .offset(unreadable + 1)
+            }
+            state.expected = base
+            return base.map { .offset($0.offset) } ?? .first
+        }
+    }
+
+    /// The message that comes next cannot be read. Of a stream of which nothing has been read yet nobody knows where it is.
+    package func nextIsUnreadable() {
+        state.withLock { state in
+            let before = [state.cursor?.offset, state.unreadable].compactMap { $0 }.max()
+            state.unreadable = state.expected?.offset ?? before.map { $0 + 1 }
         }
     }
 

@@ -122,6 +122,7 @@ extension EndToEnd.Faults {
                 let agent = world.agent("one") {
                     $0.delivery = delivery
                     $0.plugins = ["parser": "CParserV1"]
+                    $0.vetTimeout = 60
                 }
                 try await agent.start()
                 try await agent.logs("connected to the broker", times: 2)

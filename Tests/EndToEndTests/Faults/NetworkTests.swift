@@ -4,7 +4,7 @@ import ReloadCore
 import Testing
 
 /// The proxy itself does what the rows below rely on.
-@Suite(.enabled(if: Repository.isReady, "scripts/test builds what these tests run"), .timeLimit(.minutes(1)))
+@Suite(.enabled(if: Repository.isReady, "scripts/test builds what these tests run"), .timeLimit(.minutes(5)))
 struct ProxyTests {
     /// Answers each connection with what it was sent.
     private static let echo = """
@@ -42,7 +42,7 @@ struct ProxyTests {
             result = .success(
                 try await body(proxy) {
                     try Command(
-                        "/usr/bin/env", ["timeout", "20", "python3", "-c", Self.client, "\(proxy.port)", "\(frames)"])
+                        "/usr/bin/env", ["timeout", "120", "python3", "-c", Self.client, "\(proxy.port)", "\(frames)"])
                 })
         } catch {
             result = .failure(error)

@@ -180,7 +180,7 @@ extension EndToEnd.Faults {
                     except pika.exceptions.NackError: pass
                     connection.close()
                     """
-                try await Wire(broker: world.broker).publish([])
+                try await Wire(broker: world.broker).declare()
                 try await whileBroken {
                     let filled = try await world.start(
                         "/usr/bin/env", ["python3", "-c", script, world.broker.commandLineURL, queue],

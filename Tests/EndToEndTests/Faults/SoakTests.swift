@@ -83,6 +83,8 @@ struct Soak {
                 $0.plugins = ["parser": "CParserV1"]
                 $0.delivery = number % 5 == 0 ? "queue" : "stream"
                 $0.heartbeat = 5
+                // An error that repeats itself is said there alone.
+                $0.logLevel = "debug"
                 $0.broker = "amqp://\(world.service):right@\(proxy.address):\(proxy.port)/"
             }
         }

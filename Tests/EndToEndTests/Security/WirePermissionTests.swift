@@ -136,6 +136,7 @@ extension EndToEnd {
                 let own = try await user("agent", world, "--service", world.service, "--instance", "one")
                 let agent = world.agent("one") { $0.broker = own.url }
                 try await agent.start()
+                try await world.areThere(1)
                 let published = try await world.publish("rules")
                 let answer = published.objects.last?["applied"]?.array?.first
                 #expect(answer?["user"]?.text == "agent", "\(published.output)\(published.errors)")

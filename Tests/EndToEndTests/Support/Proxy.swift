@@ -7,6 +7,9 @@ import Synchronization
 /// One thread of its own does all of it. Whatever is switched is in force when the call returns. It knows AMQP's frames, so
 /// that a cut falls where a test wants it; other bytes it passes on as they come.
 final class Proxy: Sendable {
+    /// From the first moment: a process that is started meanwhile would hold what it inherits open.
+    private static let ours = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+
     /// Which way bytes go.
     enum Direction: Sendable {
         case toBroker
@@ -109,8 +112,7 @@ final class Proxy: Sendable {
     }
 
     private static func bound(to place: Endpoint) throws -> Int32 {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        descriptor.becomeOurs()
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Proxy.ours, 0)
         descriptor.set(SO_REUSEADDR, Int32(1))
         guard unsafe place.withPointer({ unsafe bind(descriptor, $0, $1) }) == 0 else {
             defer { close(descriptor) }
@@ -428,8 +430,7 @@ extension Proxy {
         }
 
         private mutating func connect(_ key: Int) {
-            let broker = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            broker.becomeOurs()
+            let broker = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Proxy.ours, 0)
             broker.set(Int32(TCP_NODELAY), Int32(1), level: Int32(IPPROTO_TCP))
             let result = unsafe target.withPointer { unsafe Glibc.connect(broker, $0, $1) }
             links[key]?.broker = broker

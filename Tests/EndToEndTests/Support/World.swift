@@ -163,6 +163,11 @@ final class World: Sendable {
             .outcome()
     }
 
+    /// Waits until so many instances are there for `reloadctl`: whose answers a request awaits.
+    func areThere(_ count: Int) async throws {
+        while try await reloadctl("status", "--json", "--destination", "\(service):*").objects.count != count {}
+    }
+
     /// Publishes for this world's service and waits for all.
     func publish(_ module: String, _ arguments: String...) async throws -> Outcome {
         try await Command(
