@@ -329,10 +329,26 @@ int creload_consume(creload_connection *connection, const char *queue, bool no_a
     return 0;
 }
 
+/* A request without an answer. */
+static int tell(creload_connection *connection, const char *operation, amqp_method_number_t id, void *method) {
+    int status = amqp_send_method(connection->state, connection->channel, id, method);
+    creload_clear_outgoing(connection);
+    return status == AMQP_STATUS_OK ? 0 : creload_fail_library(connection, operation, status);
+}
+
+int creload_consume_also(creload_connection *connection, const char *queue, const char *consumer_tag) {
+    if (begin(connection, "basic.consume")) return -1;
+    amqp_basic_consume_t consume = {.queue = amqp_cstring_bytes(queue),
+                                    .consumer_tag = amqp_cstring_bytes(consumer_tag),
+                                    .nowait = true,
+                                    .arguments = arguments(connection)};
+    return tell(connection, "basic.consume", AMQP_BASIC_CONSUME_METHOD, &consume);
+}
+
 int creload_cancel(creload_connection *connection, const char *consumer_tag) {
     if (begin(connection, "basic.cancel")) return -1;
-    amqp_basic_cancel(connection->state, connection->channel, amqp_cstring_bytes(consumer_tag));
-    return end(connection, "basic.cancel");
+    amqp_basic_cancel_t cancel = {.consumer_tag = amqp_cstring_bytes(consumer_tag), .nowait = true};
+    return tell(connection, "basic.cancel", AMQP_BASIC_CANCEL_METHOD, &cancel);
 }
 
 int creload_select_confirms(creload_connection *connection) {

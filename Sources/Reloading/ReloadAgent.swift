@@ -112,6 +112,11 @@ public final class ReloadAgent: Service {
             connected: { reloader.announce(.online) })
         handlers.isReadingBacklog = { reloader.isReadingBacklog($0) }
         handlers.hasRoom = { reloader.hasRoom }
+        handlers.hasLost = { count in
+            let message = "the stream no longer has \(count) messages that were published while this instance was away"
+            logger.warning("\(message)")
+            reloader.announce(.online, note: message)
+        }
         handlers.hasQueue = { name, isNew in
             if isNew, reloader.journal.queue == name {
                 let message = "the queue \(name) had expired: what was published while this instance was away is lost"

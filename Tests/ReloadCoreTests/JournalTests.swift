@@ -306,6 +306,8 @@ import Testing
         let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3]))
         #expect(position.attach() == .offset(2))
         position.settle(try place(position, 100))
+        // 3, and 6 to 99.
+        #expect(position.missing == 95)
         #expect(position.saved == StreamPosition.Saved(offset: 100, fingerprint: "100", last: 100, unsettled: []))
     }
 }

@@ -139,6 +139,15 @@ struct AnswersTests {
         #expect(answers.members(of: .unexpected).isEmpty)
     }
 
+    /// Somebody published something else under the same id, to everybody.
+    @Test func whoWasNotAskedHasNotAnswered() {
+        var answers = Answers(request: "r", to: Destination("crawler:web-1"), goal: .count(1))
+        #expect(answers.fold(report("web-9", .refused, request: "r")) == nil)
+        #expect(!answers.isComplete)
+        _ = answers.fold(report("web-1", .applied, request: "r"))
+        #expect(answers.isComplete && ExitStatus(answers) == .success)
+    }
+
     @Test func noneToWaitFor() {
         #expect(ExitStatus(Answers(request: "r", goal: .all([]))) == .success)
         #expect(ExitStatus(Answers(request: "r", goal: .count(0))) == .success)

@@ -186,6 +186,9 @@ int creload_qos(creload_connection *connection, uint16_t prefetch);
 /* The consumer's tag is made by the broker and comes back in `consumer_tag`. */
 int creload_consume(creload_connection *connection, const char *queue, bool no_ack, bool exclusive,
                     creload_bytes *consumer_tag);
+/* Starts one more consumer, whose tag is the caller's, and ends one, without waiting for an answer: meanwhile librabbitmq would
+   decode messages for the others, and creload_next() alone knows what to do with one that cannot be. A refusal comes from there. */
+int creload_consume_also(creload_connection *connection, const char *queue, const char *consumer_tag);
 int creload_cancel(creload_connection *connection, const char *consumer_tag);
 int creload_select_confirms(creload_connection *connection);
 

@@ -213,7 +213,17 @@ extension Connection {
         return unsafe string(tag)
     }
 
-    /// Ends a consumer (`basic.cancel`). Messages that are on their way still arrive.
+    /// Starts one more consumer on a channel that has one (`basic.consume` without an answer). If it is refused, ``next()`` says so.
+    ///
+    /// - Parameter tag: its consumer tag.
+    package mutating func consume(
+        _ queue: String, as tag: String, arguments: KeyValuePairs<String, Argument>
+    ) throws(BrokerError) {
+        add(arguments)
+        try check(unsafe creload_consume_also(raw, queue, tag))
+    }
+
+    /// Ends a consumer (`basic.cancel` without an answer). Messages that are on their way still arrive.
     package mutating func cancel(consumerTag: String) throws(BrokerError) {
         try check(unsafe creload_cancel(raw, consumerTag))
     }

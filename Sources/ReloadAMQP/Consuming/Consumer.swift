@@ -15,6 +15,8 @@ package final class Consumer: Sendable {
         package var isReadingBacklog: @Sendable (Bool) -> Void = { _ in }
         /// Whether messages may be read ahead of those that are not acknowledged.
         package var hasRoom: @Sendable () -> Bool = { false }
+        /// The stream has lost so many messages that were published while nobody here read it.
+        package var hasLost: @Sendable (_ count: Int64) -> Void = { _ in }
         /// The queue of this name is there; `isNew` when it was not before.
         package var hasQueue: @Sendable (_ name: String, _ isNew: Bool) -> Void = { _, _ in }
 
@@ -101,6 +103,8 @@ struct ConsumerLoop: ConnectionUser {
     private var backlog: Backlog?
     /// Consumer tag of the backlog's probe. Messages for it may come until after it has ended.
     private var probe: String?
+    /// The first message of this connection is still to come.
+    private var looksForLoss = false
     /// A message ended the connection before: the probe may come upon it again, or the reader find nothing behind it.
     private var skipsBacklog = false
 
@@ -131,13 +135,17 @@ struct ConsumerLoop: ConnectionUser {
                 case .first: "first"
                 case .offset(let offset): .integer(offset)
                 }
-            if !skipsBacklog {
+            looksForLoss = true
+            let arguments: KeyValuePairs<String, Argument> = ["x-stream-offset": start]
+            if skipsBacklog {
+                _ = try connection.consume(topology.journal, arguments: arguments)
+            } else {
                 probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
+                try connection.consume(topology.journal, as: "reader", arguments: arguments)
                 backlog = Backlog()
                 handlers.isReadingBacklog(true)
             }
             skipsBacklog = false
-            _ = try connection.consume(topology.journal, arguments: ["x-stream-offset": start])
         case .queue(let name, let expiry):
             let count = try declare(name, expiry, on: &connection)
             _ = try connection.consume(name, exclusive: true)
@@ -180,6 +188,7 @@ struct ConsumerLoop: ConnectionUser {
             else { return false }
             backlog?.arrived(offset, at: .now)
             guard position.passed(offset, fingerprint: fingerprint.span) else { throw anotherMessage(at: offset) }
+            lookForLoss()
         } else {
             backlog?.arrived(at: .now)
         }
@@ -223,7 +232,9 @@ struct ConsumerLoop: ConnectionUser {
             return acknowledgements.passed(message.tag)
         }
         backlog?.arrived(offset, at: .now)
-        switch position.arrived(offset, fingerprint: message.envelope.fingerprint) {
+        let arrival = position.arrived(offset, fingerprint: message.envelope.fingerprint)
+        if arrival != .streamWasMadeAnew { lookForLoss() }
+        switch arrival {
         case .new(let place):
             acknowledgements.handedOut(message.tag)
             handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), place)
@@ -232,6 +243,12 @@ struct ConsumerLoop: ConnectionUser {
         case .streamWasMadeAnew:
             throw anotherMessage(at: offset)
         }
+    }
+
+    private mutating func lookForLoss() {
+        guard looksForLoss else { return }
+        looksForLoss = false
+        if position.missing > 0 { handlers.hasLost(position.missing) }
     }
 
     private func anotherMessage(at offset: Int64) -> BrokerError {

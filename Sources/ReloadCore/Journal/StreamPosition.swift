@@ -67,6 +67,8 @@ package final class StreamPosition: Sendable {
         var cursor: Message?
         /// Asked for on this attachment, and not arrived yet.
         var expected: Message?
+        /// Messages between the one that was asked for and the first that arrived, and not known: the stream no longer has them.
+        var missing: Int64 = 0
         /// Offset of a message that cannot be read; what comes after it is asked for.
         var unreadable: Int64?
 
@@ -85,6 +87,7 @@ package final class StreamPosition: Sendable {
             if let expected {
                 self.expected = nil
                 if offset == expected.offset, !Self.same(expected.fingerprint, fingerprint) { return .anotherStream }
+                missing = max(0, offset - 1 - max(expected.offset, last ?? 0)) + Int64(owed.count { $0 < offset })
             }
             moveCursor(to: offset, fingerprint)
             if !unsettled.isEmpty, let known = unsettled[offset] {
@@ -139,6 +142,7 @@ package final class StreamPosition: Sendable {
     package func attach() -> Start {
         state.withLock { state in
             let base = state.base
+            state.missing = 0
             if let unreadable = state.unreadable, base.map({ $0.offset < unreadable }) ?? true {
                 state.expected = nil
                 return .offset(unreadable + 1)
@@ -160,6 +164,9 @@ package final class StreamPosition: Sendable {
     package func isBeyond(_ offset: Int64) -> Bool {
         state.withLock { state in state.expected.map { $0.offset > offset } ?? false }
     }
+
+    /// How many messages the stream no longer had when it was attached to, of those that nobody here has seen or answered.
+    package var missing: Int64 { state.withLock { $0.missing } }
 
     /// A message arrived.
     package func arrived(_ offset: Int64, fingerprint: String) -> Arrival {

@@ -77,9 +77,9 @@ struct StreamReader: ~Copyable {
     ///
     /// - Parameter take: Gets each message, in order.
     mutating func readToPresent(take: (Delivery) -> Void) throws {
-        var tag = ""
+        let tag = "end"
         try link.bounded(interrupter) { () throws(BrokerError) in
-            tag = try connection.consume(stream, arguments: ["x-stream-offset": "last"])
+            try connection.consume(stream, as: tag, arguments: ["x-stream-offset": "last"])
         }
         var read: Int64 = -1
         var newest: Int64 = -1

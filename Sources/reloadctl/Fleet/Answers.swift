@@ -21,6 +21,8 @@ struct Answers {
     }
 
     let request: String
+    /// Whose answers count; nil for everybody's.
+    let destination: Destination?
     let goal: Goal
     private(set) var given: [Instance: Answer] = [:]
     /// Have begun, and not answered.
@@ -28,14 +30,17 @@ struct Answers {
     /// Said goodbye before they answered.
     private(set) var gone: Set<Instance> = []
 
-    init(request: String, goal: Goal) {
+    init(request: String, to destination: Destination? = nil, goal: Goal) {
         self.request = request
+        self.destination = destination
         self.goal = goal
     }
 
     /// Takes a report; returns who answered if it is an answer that was not known.
     mutating func fold(_ report: Report) -> Instance? {
         guard let sender = report.sender, given[sender] == nil else { return nil }
+        // Others can only have got something else under this id.
+        guard destination?.matches(service: sender.service, instance: sender.name) ?? true else { return nil }
         let answer: Answer
         if report.request == request {
             guard report.state.isFinal else {

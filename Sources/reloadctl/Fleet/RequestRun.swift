@@ -40,7 +40,7 @@ struct RequestRun {
         self.link = link
         self.wait = wait
         self.key = key
-        answers = Answers(request: id, goal: .count(0))
+        answers = Answers(request: id, to: request.destination, goal: .count(0))
     }
 
     /// Publishes and waits.
@@ -59,7 +59,7 @@ struct RequestRun {
             break
         case .count(let count):
             follower = ReportFollower(link, try StreamReader(link, link.topology.reports, from: .next))
-            answers = Answers(request: id, goal: .count(count))
+            answers = Answers(request: id, to: request.destination, goal: .count(count))
         case .all:
             var presence = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
             var view = view
@@ -67,7 +67,8 @@ struct RequestRun {
                 if let report = delivery.report() { view.fold(report) }
             }
             self.view = view
-            answers = Answers(request: id, goal: .all(Set(view.present(matching: request.destination).keys)))
+            let present = Set(view.present(matching: request.destination).keys)
+            answers = Answers(request: id, to: request.destination, goal: .all(present))
             follower = ReportFollower(link, presence)
         }
         try publish(with: &publisher)

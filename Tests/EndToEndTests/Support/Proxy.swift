@@ -165,6 +165,11 @@ final class Proxy: Sendable {
         change { $0.ambush = (place, accident) }
     }
 
+    /// Makes the value of a header of this name one of no kind there is, in all messages to clients from now on.
+    func garble(_ header: String) {
+        change { $0.garbled = header }
+    }
+
     /// Sends new connections to another broker.
     func retarget(to host: String, port: Int) throws {
         let target = try Endpoint(host, port)
@@ -328,6 +333,7 @@ extension Proxy {
         var delay = Duration.zero
         var bytesLeft: (direction: Direction, count: Int)?
         var ambush: (place: Place, accident: Accident)?
+        var garbled: String?
         var links: [Int: Link] = [:]
         var isListening = true
         var isStopped = false
@@ -481,6 +487,12 @@ extension Proxy {
             _ piece: ArraySlice<UInt8>, _ direction: Direction, _ link: inout Link
         ) -> ArraySlice<UInt8> {
             var piece = piece
+            // The kind of a value follows the name.
+            if direction == .toClient, piece.first == Frame.header.rawValue, let garbled,
+                let name = Data(piece).firstRange(of: Data(garbled.utf8))
+            {
+                piece[piece.startIndex + name.upperBound] = 0xff
+            }
             if let (place, accident) = ambush, place.direction == direction, place.fits(piece) {
                 ambush = nil
                 counts.accidents += 1
