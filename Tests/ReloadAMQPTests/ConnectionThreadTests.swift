@@ -8,9 +8,10 @@ import Testing
     private struct Digger: ConnectionUser {
         let done: AsyncStream<Void>.Continuation
 
-        func disconnected(by error: BrokerError) {
+        func disconnected(by error: BrokerError) -> Bool {
             dig(from: nil)
             done.yield()
+            return false
         }
 
         private func dig(from top: UInt?) {

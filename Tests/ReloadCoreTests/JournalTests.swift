@@ -302,6 +302,29 @@ import Testing
         #expect(position.saved?.unsettled == [1])
     }
 
+    @Test func whatCannotBeReadIsLeftOut() throws {
+        let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 2, unsettled: []))
+        #expect(position.attach() == .offset(2))
+        _ = position.arrived(2, fingerprint: "2")
+        #expect(position.nextIsUnreadable())
+        #expect(position.attach() == .offset(4))
+        // The next one neither.
+        #expect(position.nextIsUnreadable())
+        #expect(position.attach() == .offset(5))
+        let five = try place(position, 5)
+        #expect(position.attach() == .offset(5))
+        #expect(position.arrived(5, fingerprint: "5") == .known)
+        position.settle(five)
+        #expect(position.attach() == .offset(5))
+        // Not even the one that was asked for.
+        #expect(position.nextIsUnreadable())
+        #expect(position.attach() == .offset(6))
+        let fresh = StreamPosition()
+        #expect(fresh.attach() == .first)
+        #expect(!fresh.nextIsUnreadable())
+        #expect(fresh.attach() == .first)
+    }
+
     @Test func whatTheBrokerNoLongerHasIsNotWaitedFor() throws {
         let position = StreamPosition(StreamPosition.Saved(offset: 2, fingerprint: "2", last: 5, unsettled: [3]))
         #expect(position.attach() == .offset(2))

@@ -23,8 +23,8 @@ protocol ConnectionUser: Sendable {
     mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool
     /// Goes on with the same connection after an error; `false` gives it up.
     mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool
-    /// The connection is gone, or could not be made.
-    mutating func disconnected(by error: BrokerError)
+    /// The connection is gone, or could not be made; returns whether that got it further all the same.
+    mutating func disconnected(by error: BrokerError) -> Bool
     /// Whether ``work(on:)`` has nothing left to do or to wait for, so that a stop need not wait longer.
     var isIdle: Bool { get }
     /// How long the loop may sleep before ``work(on:)`` has something to do; `nil` for as long as heartbeats allow.
@@ -151,7 +151,6 @@ final class ConnectionThread: Sendable {
         var topology = topology
         while enter(.connecting, user) {
             var connectedAt: ContinuousClock.Instant?
-            var isUnread = false
             do throws(BrokerError) {
                 var connection = try Connection.open(settings, interrupter: interrupter)
                 topology = try topology.declare(on: &connection)
@@ -170,8 +169,7 @@ final class ConnectionThread: Sendable {
                 connection.close()
             } catch {
                 topology = topology.afterFailure(error)
-                isUnread = error.code == .unreadableMessage
-                user.disconnected(by: error)
+                if user.disconnected(by: error) { backoff.reset() }
                 let isStopping = state.withLock { $0.deadline != nil }
                 let level: Logger.Level = isStopping || problem == error.description ? .debug : .warning
                 problem = error.description
@@ -181,8 +179,6 @@ final class ConnectionThread: Sendable {
             }
             // A connection that lasted was no failed attempt.
             if let connectedAt, connectedAt.duration(to: .now) > backoff.most { backoff.reset() }
-            // Nor was one that has got rid of a message.
-            if isUnread { backoff.reset() }
             guard enter(.backingOff, user) else { break }
             sleep(backoff.next(), user)
         }

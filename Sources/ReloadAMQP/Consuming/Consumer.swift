@@ -316,14 +316,15 @@ struct ConsumerLoop: ConnectionUser {
         false
     }
 
-    mutating func disconnected(by error: BrokerError) {
-        if delivery == .stream, error.code == .unreadableMessage {
-            skipsBacklog = true
-            if error.consumerTag != probe { position.nextIsUnreadable() }
-        }
+    mutating func disconnected(by error: BrokerError) -> Bool {
         // What was read so far need not wait until the broker is back.
         if backlog != nil { handlers.isReadingBacklog(false) }
         backlog = nil
+        guard error.code == .unreadableMessage else { return false }
+        // A queue is rid of it.
+        guard delivery == .stream else { return true }
+        skipsBacklog = true
+        return error.consumerTag == probe || position.nextIsUnreadable()
     }
 
     /// A turn of the loop in which nothing arrives sends all acknowledgements, so there is nothing to wait for.

@@ -134,8 +134,9 @@ private struct PublisherLoop: ConnectionUser {
         return true
     }
 
-    mutating func disconnected(by error: BrokerError) {
+    mutating func disconnected(by error: BrokerError) -> Bool {
         publisher.settle { $0.connectionLost(error) }
+        return false
     }
 
     var isIdle: Bool { publisher.look { $0.isEmpty } }

@@ -143,7 +143,7 @@ package final class StreamPosition: Sendable {
         state.withLock { state in
             let base = state.base
             state.missing = 0
-            if let unreadable = state.unreadable, base.map({ $0.offset < unreadable }) ?? true {
+            if let unreadable = state.unreadable, base.map({ $0.offset <= unreadable }) ?? true {
                 state.expected = nil
                 return .offset(unreadable + 1)
             }
@@ -152,11 +152,14 @@ package final class StreamPosition: Sendable {
         }
     }
 
-    /// The message that comes next cannot be read. Of a stream of which nothing has been read yet nobody knows where it is.
-    package func nextIsUnreadable() {
+    /// The message that comes next cannot be read: what comes after it is asked for from now on.
+    ///
+    /// - Returns: false when nobody knows where it is, since nothing of the stream has been read yet.
+    package func nextIsUnreadable() -> Bool {
         state.withLock { state in
             let before = [state.cursor?.offset, state.unreadable].compactMap { $0 }.max()
             state.unreadable = state.expected?.offset ?? before.map { $0 + 1 }
+            return state.unreadable != nil
         }
     }
 

@@ -14,6 +14,12 @@ extension EndToEnd {
             try await HostileRun(count: min(HostileRun.count, 20_000), delivery: delivery).run()
         }
 
+        /// The same to one that takes only what is signed, where nothing of a message counts before that is known.
+        @Test(arguments: ["stream", "queue"])
+        func hostileMessagesThatNobodySigned(delivery: String) async throws {
+            try await HostileRun(count: min(HostileRun.count, 8_000), delivery: delivery, isSigned: true).run()
+        }
+
         /// What fills a frame: after the offset that a stream adds, it is larger than any that both sides agreed on.
         @Test func aHeaderThatFillsItsFrameIsNoEndOfTheConnection() async throws {
             try await World.run { world in
@@ -145,6 +151,8 @@ struct LongPoisonTests {
 struct HostileRun {
     let count: Int
     let delivery: String
+    /// The good ones are signed, and the agent asks for that.
+    var isSigned = false
 
     /// How many are asked for.
     static let count = Int(ProcessInfo.processInfo.environment["RELOAD_HOSTILE_MESSAGES"] ?? "") ?? 20_000
@@ -158,7 +166,11 @@ struct HostileRun {
 
     func run() async throws {
         try await World.run { world in
+            let secret = world.folder + "/key.pem"
+            let keys = try await world.reloadctl("keygen", secret, "--module", "rules", "--kind", "config").output
+            let keyFile = try world.write(keys, to: "keys.yaml")
             let agent = world.agent("one") { settings in
+                if isSigned { settings.environment["RELOAD_TRUSTED_KEYS"] = keyFile }
                 settings.configs = ["rules", "victim"]
                 settings.delivery = delivery
                 settings.logLevel = "critical"
@@ -173,8 +185,8 @@ struct HostileRun {
             try answers.follow(agent)
             try await answers.awaitOnline()
             let seed = HostileRun.seed ?? UInt64.random(in: 0...UInt64.max)
-            print("hostile messages: \(count) by \(delivery), seed \(seed)")
-            let publisher = try HostilePublisher(world, seed: seed)
+            print("hostile messages: \(count) by \(delivery)\(isSigned ? ", unsigned" : ""), seed \(seed)")
+            let publisher = try HostilePublisher(world, seed: seed, key: isSigned ? SigningKey(file: secret) : nil)
             var inUse: [Int] = []
             for quarter in 1...4 {
                 let start = ContinuousClock.now
@@ -218,12 +230,14 @@ private struct HostilePublisher {
     }
 
     private let row: Row
-    private let url: String
+    private let broker: Broker
     private let service: String
+    /// What good ones are signed with.
+    private let key: SigningKey?
 
-    init(_ world: World, seed: UInt64) throws {
+    init(_ world: World, seed: UInt64, key: SigningKey? = nil) throws {
         row = Row(HostileMessages(seed: seed, service: world.service))
-        (url, service) = (world.broker.url, world.service)
+        (broker, service, self.key) = (world.broker, world.service, key)
     }
 
     /// Publishes those made by hand, `count` at random, one that nobody can read and a good one.
@@ -232,20 +246,26 @@ private struct HostilePublisher {
         byHand: @escaping @Sendable (inout HostileMessages) -> [RawMessage] = { $0.byHand() + [$0.oversized()] }
     ) async throws {
         try await onThread { [self] in
-            let publisher = try RawPublisher(url)
+            let publisher = try RawPublisher(broker.url)
             for message in row.messages.withLock({ byHand(&$0) }) { try publisher.publish(message) }
             for number in 0..<count {
                 try publisher.publish(row.messages.withLock { $0.next() })
                 // Nobody else reads them, and a million of them would be a gigabyte.
                 if number % 50_000 == 49_999 { try publisher.purge("reload.dead") }
             }
-            let good = NumberedRequest(
-                id: "good-\(quarter)", service: service, config: "rules", revision: Int64(quarter))
-            for (id, body) in [("end-\(quarter)", [0x7b]), (good.id, good.envelope.body)] {
-                try publisher.publish(RawMessage(properties: [RawMessage.messageID: Array(id.utf8)], body: body))
-            }
+            let end = [RawMessage.messageID: Array("end-\(quarter)".utf8)]
+            try publisher.publish(RawMessage(properties: end, body: [0x7b]))
             try publisher.awaitConfirms()
         }
+        let request = NumberedRequest(
+            id: "good-\(quarter)", service: service, config: "rules", revision: Int64(quarter))
+        var good = request.envelope
+        if let key {
+            good.body = Array(#"{"issued_at":"\#(ReloadJSON.text(Date()))","#.utf8) + good.body.dropFirst()
+            good.timestamp = UInt64(Date().timeIntervalSince1970)
+            try key.sign(&good, exchange: "reload.control")
+        }
+        try await Wire(broker: broker).send(good, exchange: "reload.control", routingKey: "")
     }
 }
 
