@@ -166,6 +166,8 @@ struct HostileRun {
 
     func run() async throws {
         try await World.run { world in
+            // Ids that nobody signed are not remembered: those of the run before would be answered again.
+            try await world.broker.deleteJournal()
             let secret = world.folder + "/key.pem"
             let keys = try await world.reloadctl("keygen", secret, "--module", "rules", "--kind", "config").output
             let keyFile = try world.write(keys, to: "keys.yaml")
