@@ -50,9 +50,9 @@ enum {
 #define REFUSE(call) UNLESS(call, 1), ANSWER(EPERM)
 /* Allowed with one of two values of an argument. */
 #define ONLY_WITH(call, argument, a, b) UNLESS(call, 5), LOAD(args[argument]), IF(a, 2), IF(b, 1), ANSWER(EPERM), ALLOW
-/* Refused with one of three. */
+/* Refused with one of three; another rule for the same call may follow. */
 #define NOT_WITH(call, argument, a, b, c)                                                                              \
-    UNLESS(call, 6), LOAD(args[argument]), IF(a, 3), IF(b, 2), IF(c, 1), ALLOW, ANSWER(EPERM)
+    UNLESS(call, 6), LOAD(args[argument]), IF(a, 2), IF(b, 1), UNLESS(c, 1), ANSWER(EPERM), LOAD(nr)
 /* Refused when its flags truncate without opening for writing, which Landlock would see: O_RDONLY, and the 3 that means
    neither. fopen("/dev/null", "w") has O_TRUNC too, and may. */
 #define NOT_TRUNCATING(call, argument)                                                                                 \
@@ -96,9 +96,9 @@ static bool confine_calls(void) {
         ONLY_WITH(SYS_rt_tgsigqueueinfo, 0, self, self),
         REFUSE(SYS_tkill), REFUSE(call_pidfd_send_signal),
         NOT_WITH(SYS_fcntl, 1, F_SETOWN, F_SETOWN_EX, F_SETSIG),
-        /* With flags of files, for which one that can only be read is enough. */
-        UNLESS(SYS_ioctl, 9), LOAD(args[1]), IF(FIOSETOWN, 6), IF(SIOCSPGRP, 5), IF(TIOCSTI, 4), IF(FS_IOC_SETFLAGS, 3),
-        IF(FS_IOC_SETVERSION, 2), IF(FS_IOC_FSSETXATTR, 1), ALLOW, ANSWER(EPERM),
+        NOT_WITH(SYS_ioctl, 1, FIOSETOWN, SIOCSPGRP, TIOCSTI),
+        /* Flags of files, for which one that can only be read is enough. */
+        NOT_WITH(SYS_ioctl, 1, FS_IOC_SETFLAGS, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR),
         REFUSE(SYS_ptrace), REFUSE(SYS_process_vm_readv), REFUSE(SYS_process_vm_writev), REFUSE(call_pidfd_getfd),
         ONLY_WITH(SYS_prlimit64, 0, self, 0),
         ONLY_WITH(SYS_sched_setaffinity, 0, self, 0),

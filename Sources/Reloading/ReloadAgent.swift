@@ -112,16 +112,16 @@ public final class ReloadAgent: Service {
             connected: { reloader.announce(.online) })
         handlers.isReadingBacklog = { reloader.isReadingBacklog($0) }
         handlers.hasRoom = { reloader.hasRoom }
-        handlers.hasLost = { count in
-            let message = "the stream no longer has \(count) messages that were published while this instance was away"
+        let warn = { @Sendable (message: String) in
             logger.warning("\(message)")
             reloader.announce(.online, note: message)
         }
+        handlers.hasLost = { count in
+            warn("the stream no longer has \(count) messages that were published while this instance was away")
+        }
         handlers.hasQueue = { name, isNew in
             if isNew, reloader.journal.queue == name {
-                let message = "the queue \(name) had expired: what was published while this instance was away is lost"
-                logger.warning("\(message)")
-                reloader.announce(.online, note: message)
+                warn("the queue \(name) had expired: what was published while this instance was away is lost")
             }
             reloader.journal.queue = name
         }

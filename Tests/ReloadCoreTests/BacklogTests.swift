@@ -228,31 +228,6 @@ import Testing
         #expect(try await scene.report(for: "after").state == .expired)
     }
 
-    /// What nobody can read, or nobody signed, however much of it comes: it is read no further ahead than leaves room for answers
-    /// in the journal and before the broker.
-    @Test(arguments: [
-        "{", #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"rules","revision":1}]}"#,
-    ])
-    func refusalsLeaveRoomForAnswers(body: String) async throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let keys = folder.appendingPathComponent("keys.yaml").path
-        let key = SigningKey()
-        try "keys: [{key: \(key.publicKey), modules: ['*'], kinds: [config]}]"
-            .write(toFile: keys, atomically: true, encoding: .utf8)
-        let scene = try Scene(reportLimit: 20, trustedKeys: try TrustedKeysFile(path: keys), in: folder)
-        scene.confirms.store(false, ordering: .relaxed)
-        for number in 1...10 {
-            #expect(scene.reloader.hasRoom)
-            scene.send(body, id: "\(number)")
-        }
-        #expect(!scene.reloader.hasRoom)
-        #expect(await scene.answers(10).count == 10)
-        #expect(!scene.reloader.hasRoom)
-        scene.confirm()
-        #expect(scene.reloader.hasRoom)
-    }
-
     @Test func whenThereIsNoRoomLoadingBeginsBeforeTheEnd() async throws {
         let scene = try Scene(waitingBytes: 500)
         let rules = try scene.rules()

@@ -15,16 +15,16 @@ private struct SignedScene {
 
     init(
         modules: String = "[\"*\"]", kinds: String = "[plugin, config, custom]", answerTableCapacity: Int = 10_000,
-        metrics: TestMetrics? = nil, patience: Duration = .zero
+        metrics: TestMetrics? = nil, reportLimit: Int = 1000, patience: Duration = .zero
     ) throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         keys = folder.appendingPathComponent("keys.yaml").path
         try Self.entry(key, modules, kinds).write(toFile: keys, atomically: true, encoding: .utf8)
         scene = try Scene(
-            metrics: metrics, trustedKeys: try TrustedKeysFile(path: keys, patience: patience),
-            answerTableCapacity: answerTableCapacity,
-            in: folder)
+            metrics: metrics, reportLimit: reportLimit,
+            trustedKeys: try TrustedKeysFile(path: keys, patience: patience),
+            answerTableCapacity: answerTableCapacity, in: folder)
         rules = try scene.rules()
     }
 
@@ -397,17 +397,39 @@ private struct SignedScene {
         let world = try SignedScene()
         let early = try world.signed(world.request(SignedScene.module(5)))
         world.wait(1)
+        let second = try world.signed(world.request(SignedScene.module(6)))
+        world.wait(1)
         let until = ReloadJSON.text(world.now + 60)
         let back = try world.signed(
             world.request(SignedScene.module(nil), operation: "rollback", more: #","expires_at":"\#(until)""#))
         world.wait(61)
         #expect(try await world.answer(to: back).state == .expired)
+        #expect(try await world.answer(to: early).state == .applied)
         // Nor in the journal.
         world.scene.kill()
-        let second = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
-        _ = try second.rules()
-        second.send(early)
-        #expect(try await second.report(for: early.messageID).state == .applied)
+        let restarted = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
+        _ = try restarted.rules()
+        restarted.send(second)
+        #expect(try await restarted.report(for: second.messageID).state == .applied)
+    }
+
+    /// What nobody can read, or nobody signed, however much of it comes: it is read no further ahead than leaves room for answers
+    /// in the journal and before the broker.
+    @Test(arguments: [
+        "{", #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"rules","revision":1}]}"#,
+    ])
+    func refusalsLeaveRoomForAnswers(body: String) async throws {
+        let scene = try SignedScene(reportLimit: 20).scene
+        scene.confirms.store(false, ordering: .relaxed)
+        for number in 1...10 {
+            #expect(scene.reloader.hasRoom)
+            scene.send(body, id: "\(number)")
+        }
+        #expect(!scene.reloader.hasRoom)
+        #expect(await scene.answers(10).count == 10)
+        #expect(!scene.reloader.hasRoom)
+        scene.confirm()
+        #expect(scene.reloader.hasRoom)
     }
 
     /// Nothing else tells a recorded one that changes nothing, and it makes work.
