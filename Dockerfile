@@ -9,7 +9,7 @@ ARG BASE=debian:bookworm-slim
 
 FROM ${SWIFT} AS build
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends librabbitmq-dev libssl-dev libxml2-dev pkg-config \
+    && apt-get install -y --no-install-recommends librabbitmq-dev libssl-dev libxml2-dev libyaml-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 # The dependencies in a layer of their own: they change less often than the sources.
@@ -31,7 +31,7 @@ CMD ["--host", "0.0.0.0", "--port", "8080"]
 # Everything but what is built. The folders are there so that volumes in their place belong to the crawler's user.
 FROM ${BASE} AS base
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends librabbitmq4 libssl3 libstdc++6 libxml2 \
+    && apt-get install -y --no-install-recommends librabbitmq4 libssl3 libstdc++6 libxml2 libyaml-0-2 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 990 --user-group --home-dir /var/lib/crawler --no-create-home crawler \
     && install -d -o crawler -g crawler -m 700 /var/lib/crawler /secrets/broker /secrets/agent /secrets/ops /secrets/admin \

@@ -17,7 +17,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", "3.0.0"..<"5.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
-        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
     ],
     targets: [
@@ -34,12 +33,17 @@ let package = Package(
         .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
         .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
-        .target(name: "CReloadYAML", dependencies: ["Yams"]),
+        .systemLibrary(
+            name: "CLibYAML",
+            pkgConfig: "yaml-0.1",
+            providers: [.apt(["libyaml-dev"]), .yum(["libyaml-devel"])]
+        ),
+        .target(name: "CReloadYAML", dependencies: ["CLibYAML"]),
         .target(name: "ReloadPlugin", dependencies: ["CReloadPlugin"]),
         .target(
             name: "ReloadCore",
             dependencies: [
-                "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML", "Yams",
+                "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
@@ -75,7 +79,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
-            ]
+            ],
+            exclude: ["Fixtures"]
         ),
         .testTarget(
             name: "ReloadAMQPTests",

@@ -1,7 +1,5 @@
-#define _GNU_SOURCE
 #include "CReloadAMQP.h"
 
-#include <pthread.h>
 #include <sys/eventfd.h>
 
 int creload_wake_open(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
@@ -12,5 +10,3 @@ void creload_wake_clear(int descriptor) {
     eventfd_t count;
     eventfd_read(descriptor, &count);
 }
-
-void creload_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

@@ -1,5 +1,5 @@
 #if FaultPoints
-    internal import Foundation
+    internal import FoundationEssentials
     internal import Glibc
     internal import Synchronization
 #endif
@@ -25,8 +25,8 @@ package enum FaultPoint: String {
         private static func arrive(at point: FaultPoint) {
             guard wanted.count >= 2, wanted[0] == point.rawValue else { return }
             guard left.subtract(1, ordering: .relaxed).newValue == 0 else { return }
-            let line = "{\"event\":\"fault\",\"point\":\"\(point.rawValue)\"}\n"
-            FileHandle.standardOutput.write(Data(line.utf8))
+            let line = Array("{\"event\":\"fault\",\"point\":\"\(point.rawValue)\"}\n".utf8)
+            _ = unsafe write(STDOUT_FILENO, line, line.count)
             raise(wanted[1] == "kill" ? SIGKILL : SIGSTOP)
         }
     #endif

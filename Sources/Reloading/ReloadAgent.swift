@@ -1,7 +1,7 @@
 // `snapshot` for bodies that suspend and for those that do not.
 // swift-format-ignore-file: AmbiguousTrailingClosureOverload
 
-internal import Foundation
+internal import FoundationEssentials
 public import Logging
 internal import ReloadAMQP
 public import ReloadCore
@@ -273,10 +273,11 @@ public final class ReloadAgent: Service {
         // Also returns when the task is cancelled: then it stops just the same.
         try? await gracefulShutdown()
         await withCheckedContinuation { continuation in
-            Thread { [self] in
+            let end: @Sendable () -> Void = { [self] in
                 stop()
                 continuation.resume()
-            }.start()
+            }
+            if DetachedThread.start("reload-stop", end) != 0 { end() }
         }
     }
 

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import ReloadAMQP
 
 extension ReloadAgent {
@@ -91,7 +91,8 @@ extension ReloadAgent {
         public var stateDirectoryPath: String {
             let environment = ProcessInfo.processInfo.environment
             if let path = stateDirectory ?? environment["RELOAD_STATE_DIR"] { return path }
-            let home = environment["XDG_STATE_HOME"] ?? NSHomeDirectory() + "/.local/state"
+            let home =
+                environment["XDG_STATE_HOME"] ?? FileManager.default.homeDirectoryForCurrentUser.path + "/.local/state"
             return "\(home)/reload-agent/\(service)/\(lastingName.replacing("/", with: "_"))"
         }
 

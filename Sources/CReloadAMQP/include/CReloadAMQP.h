@@ -220,8 +220,6 @@ int creload_wake_open(void);
 void creload_wake_signal(int descriptor);
 /* Makes it unreadable again. */
 void creload_wake_clear(int descriptor);
-/* Names the calling thread, with at most 15 characters; a GNU function that Swift's C library module does not have. */
-void creload_name_thread(const char *name);
 
 #if defined(__clang__)
 #pragma clang assume_nonnull end

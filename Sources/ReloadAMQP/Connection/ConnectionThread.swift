@@ -1,13 +1,8 @@
 internal import CReloadAMQP
 internal import Logging
 internal import Metrics
+internal import ReloadCore
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// What a ``ConnectionThread`` does with its connection. Everything is called on that thread.
 protocol ConnectionUser: Sendable {
@@ -84,23 +79,9 @@ final class ConnectionThread: Sendable {
             precondition(state.phase == .idle, "a connection thread starts once")
             state.phase = .backingOff
         }
-        let body = unsafe Unmanaged.passRetained(ThreadBody { [self] in run(user) })
-        var attributes = pthread_attr_t()
-        var thread = pthread_t()
-        unsafe pthread_attr_init(&attributes)
-        // Detached, not joined: stop() must end in bounded time even while the resolver hangs.
-        unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        unsafe pthread_attr_setstacksize(&attributes, Self.stackSize)
-        let result = unsafe pthread_create(
-            &thread, &attributes,
-            { argument in
-                guard let argument = unsafe argument else { return nil }
-                unsafe Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue().run()
-                return nil
-            }, body.toOpaque())
-        unsafe pthread_attr_destroy(&attributes)
+        // Detached: stop() must end in bounded time even while the resolver hangs.
+        let result = DetachedThread.start(name, stackSize: Self.stackSize) { [self] in run(user) }
         guard result == 0 else {
-            unsafe body.release()
             done.signal()
             throw BrokerError(.resources, "cannot start a thread: error \(result)", operation: "pthread_create")
         }
@@ -144,7 +125,6 @@ final class ConnectionThread: Sendable {
     }
 
     private func run(_ user: consuming some ConnectionUser) {
-        unsafe creload_name_thread(name)
         var backoff = Backoff()
         var problem: String?
         var hasBeenConnected = false
@@ -234,10 +214,4 @@ final class ConnectionThread: Sendable {
             if wake.wait(left) { wake.clear() }
         }
     }
-}
-
-/// Carries a closure through `pthread_create`.
-private final class ThreadBody {
-    let run: () -> Void
-    init(_ run: @escaping () -> Void) { self.run = run }
 }

@@ -1,5 +1,5 @@
 internal import CReloadHost
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 
 /// The folders a request's `path` may lead into. Each is opened once and stays the same folder for a whole request, even when

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
 
@@ -42,11 +42,12 @@ package final class StateDirectory: Sendable {
     /// may have written it.
     package static func temporary(insteadOf path: String, artifactLimit: Int) throws(ReloadError) -> StateDirectory {
         let digest = Digest.of(Array(URL(fileURLWithPath: path).standardizedFileURL.path.utf8))
-        let place = "\(NSTemporaryDirectory())/reload-agent-\(geteuid())-\(digest.suffix(16))"
+        let place = "\(FileManager.default.temporaryDirectory.path)/reload-agent-\(geteuid())-\(digest.suffix(16))"
         var isReadable = false
         if let folder = FileDescriptor(path, O_RDONLY | O_DIRECTORY) { isReadable = distrust(folder, at: path) == nil }
         return try StateDirectory(
-            path: isOurs(place) ? place : "\(NSTemporaryDirectory())/reload-agent-\(UUID().uuidString)",
+            path: isOurs(place)
+                ? place : "\(FileManager.default.temporaryDirectory.path)/reload-agent-\(UUID().uuidString)",
             insteadOf: isReadable ? path : nil, artifactLimit: artifactLimit)
     }
 

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// Which requests were seen, by `message_id`: a redelivered request is not applied twice, and a request that is answered
 /// already is only acknowledged. Bounded: the oldest answered ids are forgotten first.

@@ -1,4 +1,5 @@
-internal import Foundation
+internal import Dispatch
+internal import FoundationEssentials
 internal import Logging
 internal import Metrics
 internal import Synchronization
@@ -133,10 +134,8 @@ extension Reloader {
             "state": "\(outcome.state.rawValue)",
         ]
         if job.foldCount > 0 { metadata["superseded"] = "\(job.foldCount)" }
-        if outcome.code != .ok {
-            metadata["code"] = "\(outcome.code)"
-            metadata["reason"] = "\(outcome.message)"
-        }
+        if outcome.code != .ok { metadata["code"] = "\(outcome.code)" }
+        if !outcome.message.isEmpty { metadata["reason"] = "\(outcome.message)" }
         switch outcome.state {
         case .failed, .rolledBack: logger.error("reload failed", metadata: metadata)
         case .refused: logger.warning("reload refused", metadata: metadata)

@@ -274,11 +274,13 @@ struct Attempt {
     }
 
     private func outcome(_ state: ReportState, _ candidates: [Candidate]) -> Outcome {
-        Outcome(
-            state: state,
-            modules: candidates.map { candidate in
-                candidate.module.report(candidate.swap == nil ? .unchanged : state, timings: candidate.timings)
-            })
+        let modules = candidates.map { candidate in
+            var report = candidate.module.report(candidate.swap == nil ? .unchanged : state, timings: candidate.timings)
+            report.message = candidate.swap?.note ?? ""
+            return report
+        }
+        let notes = modules.map(\.message).filter { !$0.isEmpty }
+        return Outcome(state: state, message: notes.joined(separator: "; "), modules: modules)
     }
 
     /// The outcome when one module stopped the whole request.

@@ -1,4 +1,5 @@
-internal import Foundation
+internal import Dispatch
+internal import FoundationEssentials
 internal import Logging
 internal import Synchronization
 
@@ -12,6 +13,9 @@ extension Reloader {
             try ConfigTarget(
                 name: name, file: file, artifact: artifact, version: version, generationLimit: settings.generationLimit,
                 validate: validate, elsewhere: { [workers] work in workers.run(work) })
+        }
+        if !target.note.isEmpty {
+            logger.warning("config taken", metadata: ["module": "\(name)", "reason": "\(target.note)"])
         }
         register(target)
         return target

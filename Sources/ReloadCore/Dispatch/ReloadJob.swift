@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Synchronization
 
 /// What is owed for one message: an answer, its place in the journal, and the broker's acknowledgement.

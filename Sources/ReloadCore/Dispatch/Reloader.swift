@@ -1,4 +1,6 @@
-package import Foundation
+internal import Dispatch
+package import FoundationEssentials
+internal import Glibc
 package import Logging
 package import Metrics
 internal import Synchronization

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import Dispatch
 internal import Glibc
 internal import Synchronization
 
@@ -36,7 +36,10 @@ package final class Workers: Sendable {
             return (isIdle, needsThread)
         }
         if isIdle { wake.signal() }
-        if needsThread { Thread { [self] in serve() }.start() }
+        guard needsThread, DetachedThread.start("reload-worker", { [self] in serve() }) != 0 else { return }
+        // No thread is to be had: rather here than never.
+        state.withLock { $0.threads -= 1 }
+        runPending()
     }
 
     /// Waits until nothing runs, at most for `grace`. Idle threads end.
@@ -54,20 +57,22 @@ package final class Workers: Sendable {
         }
     }
 
-    private func serve() {
-        // Foundation names a thread in the kernel only from inside it.
-        Thread.current.name = "reload-worker"
+    private func runPending() {
         while true {
             let work = state.withLock { state -> Work? in
                 guard !state.pending.isEmpty else { return nil }
                 state.running += 1
                 return state.pending.removeFirst()
             }
-            if let work {
-                work()
-                state.withLock { $0.running -= 1 }
-                continue
-            }
+            guard let work else { return }
+            work()
+            state.withLock { $0.running -= 1 }
+        }
+    }
+
+    private func serve() {
+        while true {
+            runPending()
             let mayWait = state.withLock { state in
                 guard state.pending.isEmpty, state.idle == 0, !state.isStopping else { return false }
                 state.idle += 1

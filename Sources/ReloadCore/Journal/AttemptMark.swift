@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 
 /// Says that a library is about to be opened in the service. If the process dies before the mark is taken away, the next

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 internal import Logging
 internal import Metrics
@@ -209,7 +209,7 @@ enum Environment {
         var file = stat()
         guard unsafe stat("/proc/self/exe", &file) == 0 else { return "" }
         let changed = "\(file.st_mtim.tv_sec).\(file.st_mtim.tv_nsec)"
-        return "\(boot.trimmingCharacters(in: .whitespacesAndNewlines)) \(file.st_dev)/\(file.st_ino)/\(changed)"
+        return "\(boot.filter { !$0.isWhitespace }) \(file.st_dev)/\(file.st_ino)/\(changed)"
     }()
 }
 

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 
 /// The journal on disk: two files, each with one line of format and checksum and then a record as JSON. The one with the higher

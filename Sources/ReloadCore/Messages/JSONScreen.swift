@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// Looks a body over before `JSONDecoder` does, which takes whatever is in it: a multiple of its size in memory for many small
 /// values, and of two members with one name either, where another parser, and whoever signed it, may mean the other.

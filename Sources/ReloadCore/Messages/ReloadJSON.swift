@@ -1,4 +1,4 @@
-package import Foundation
+package import FoundationEssentials
 
 /// How the protocol writes JSON: keys sorted, slashes as they are, times as RFC 3339 in UTC with milliseconds.
 package enum ReloadJSON {

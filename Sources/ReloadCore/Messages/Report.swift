@@ -1,4 +1,4 @@
-package import Foundation
+package import FoundationEssentials
 
 /// What became of a request, or what an instance says of itself.
 public enum ReportState: String, Sendable, Codable, CaseIterable {

@@ -1,4 +1,4 @@
-package import Foundation
+package import FoundationEssentials
 
 /// What a request asks for.
 public enum Operation: String, Sendable, Codable, CaseIterable {

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 extension Request {
     /// The value of `protocol`, and the AMQP `type`.
@@ -26,7 +26,7 @@ extension Request {
         } catch let error as ReloadError {
             throw error
         } catch let error as DecodingError {
-            let isJSON = (try? JSONSerialization.jsonObject(with: Data(body), options: .fragmentsAllowed)) != nil
+            let isJSON = (try? JSONDecoder().decode(AnyJSON.self, from: Data(body))) != nil
             throw ReloadError(isJSON ? .messageInvalid : .messageNotJSON, error.pathAndReason, underlying: error)
         } catch {
             throw ReloadError(.messageInvalid, "\(error)", underlying: error)
@@ -224,16 +224,42 @@ private struct RequestBody: Codable {
     }
 }
 
+/// Any JSON. Every value in it is decoded, or a number that is none would pass.
+private struct AnyJSON: Decodable {
+    init(from decoder: any Decoder) throws {
+        if let container = try? decoder.container(keyedBy: Key.self) {
+            for key in container.allKeys { _ = try container.decode(AnyJSON.self, forKey: key) }
+        } else if var container = try? decoder.unkeyedContainer() {
+            while !container.isAtEnd { _ = try container.decode(AnyJSON.self) }
+        } else {
+            let container = try decoder.singleValueContainer()
+            if container.decodeNil() || (try? container.decode(Bool.self)) != nil { return }
+            if (try? container.decode(String.self)) == nil { _ = try container.decode(Double.self) }
+        }
+    }
+
+    private struct Key: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+}
+
 extension DecodingError {
+    /// Where it is, and what it says. A missing key is part of the path.
+    var context: Context? {
+        switch self {
+        case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context): context
+        case .keyNotFound(let key, let context):
+            Context(codingPath: context.codingPath + [key], debugDescription: "missing")
+        @unknown default: nil
+        }
+    }
+
     /// `modules[0].revision: Expected to decode Int64 but found a string instead.`
     package var pathAndReason: String {
-        let context: Context
-        switch self {
-        case .typeMismatch(_, let inner), .valueNotFound(_, let inner), .dataCorrupted(let inner): context = inner
-        case .keyNotFound(let key, let inner):
-            context = Context(codingPath: inner.codingPath + [key], debugDescription: "missing")
-        @unknown default: return "\(self)"
-        }
+        guard let context else { return "\(self)" }
         let path = context.codingPath.reduce(into: "") { text, key in
             if let index = key.intValue {
                 text += "[\(index)]"
@@ -241,17 +267,41 @@ extension DecodingError {
                 text += text.isEmpty ? key.stringValue : ".\(key.stringValue)"
             }
         }
-        let cause = context.underlyingError.map { " (\(($0 as NSError).userInfo["NSDebugDescription"] ?? $0))" } ?? ""
+        let cause =
+            context.underlyingError.map { error in
+                " (\(unsafe (error as? CocoaError)?.userInfo["NSDebugDescription"] ?? error))"
+            } ?? ""
         return (path.isEmpty ? "" : "\(path.excerpt): ") + context.debugDescription.excerpt + cause.excerpt
     }
 }
 
 extension String {
-    /// At most 300 scalars, so that a publisher cannot fill logs and reports with one field. Not characters: one of them may
-    /// have any number of combining marks.
+    /// What others wrote, for logs and reports: at most 300 scalars of it, so that one field cannot fill them. Not characters:
+    /// one of them may have any number of combining marks. A control character stands as `\u{A}`, so that a text cannot pass for
+    /// two lines, nor move a cursor; the same for what turns the direction of writing.
     package var excerpt: String {
-        guard utf8.count > 300 else { return self }
         let start = unicodeScalars.prefix(300)
-        return start.endIndex == endIndex ? self : String(start) + "… (\(utf8.count) bytes)"
+        let shown = String(start).escapingControls
+        return start.endIndex == endIndex ? shown : shown + "… (\(utf8.count) bytes)"
+    }
+
+    private var escapingControls: String {
+        guard unicodeScalars.contains(where: \.isControl) else { return self }
+        return unicodeScalars.reduce(into: "") { text, scalar in
+            if scalar.isControl {
+                text += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
+            } else {
+                text.unicodeScalars.append(scalar)
+            }
+        }
+    }
+}
+
+extension Unicode.Scalar {
+    fileprivate var isControl: Bool {
+        switch properties.generalCategory {
+        case .control, .lineSeparator, .paragraphSeparator: true
+        default: properties.isBidiControl
+        }
     }
 }

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// Reads the requests that nearly all requests are: nothing is wrong with them, no key comes twice, and no character is written
 /// by its number. It takes a fraction of `JSONDecoder`'s time, which a backlog of thousands notices.

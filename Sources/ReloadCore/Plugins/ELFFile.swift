@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// What the file of a candidate says of itself, read before anything is opened: `dlopen` of a file that ends too early
 /// kills its process with SIGBUS, and a library whose code may not be unmapped shows it in its sections.

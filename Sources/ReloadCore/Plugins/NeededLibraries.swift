@@ -1,5 +1,5 @@
 internal import CReloadHost
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 
 /// Whether the dynamic linker has what a library needs, and takes nothing else in its place.
@@ -80,7 +80,8 @@ struct NeededLibraries {
             if paths.contains(where: FileManager.default.fileExists(atPath:)) { return true }
         }
         let cache = try? Data(contentsOf: URL(fileURLWithPath: "/etc/ld.so.cache"), options: .alwaysMapped)
-        return cache?.range(of: Data("/\(name)\0".utf8)) != nil
+        let end = Array("/\(name)".utf8)
+        return cache.map { [UInt8]($0).split(separator: 0).contains { $0.suffix(end.count) == end[...] } } == true
     }
 
     private func isSame(_ one: String, _ other: String) -> Bool {

@@ -1,4 +1,4 @@
-internal import Foundation
+internal import FoundationEssentials
 
 /// When the requests that a module has taken were issued: what a signed request that comes again is told by, however long ago
 /// its message id was forgotten.

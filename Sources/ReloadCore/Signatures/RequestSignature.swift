@@ -1,5 +1,5 @@
 internal import Crypto
-internal import Foundation
+internal import FoundationEssentials
 
 /// A publisher's signature on a request: the value of the AMQP header `x-reload-signature`, written
 /// `ed25519 <key id> <signature in base64>`.

@@ -1,5 +1,5 @@
 internal import Crypto
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 
 /// An Ed25519 key that requests are signed with, kept in a file as `openssl genpkey -algorithm ed25519` writes it (PKCS #8 in
@@ -77,7 +77,10 @@ private enum PEM {
     }
 
     static func bytes(of text: String, label: String) -> Data? {
-        let lines = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+        let lines = text.split(whereSeparator: \.isNewline).map { line in
+            let start = line.drop(while: \.isWhitespace)
+            return start.lastIndex { !$0.isWhitespace }.map { start[...$0] } ?? ""
+        }
         guard let begin = lines.firstIndex(of: "-----BEGIN \(label)-----"),
             let end = lines.firstIndex(of: "-----END \(label)-----"), begin < end
         else { return nil }

@@ -1,8 +1,7 @@
 internal import Crypto
-internal import Foundation
+internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
-internal import Yams
 
 /// The public keys whose requests an agent carries out, and what each of them may change.
 package struct TrustedKeys: Sendable {
@@ -41,14 +40,7 @@ package struct TrustedKeys: Sendable {
     /// - Throws: `keys.unusable` for anything that is not like that, unknown words included: a word with a mistake in it must
     ///   not widen what a key may do. Also for no keys.
     package init(text: String) throws(ReloadError) {
-        let file: File
-        do {
-            file = try YAMLDecoder().decode(File.self, from: text)
-        } catch let error as DecodingError {
-            throw ReloadError(.keysUnusable, error.pathAndReason, underlying: error)
-        } catch {
-            throw ReloadError(.keysUnusable, "\(error)".excerpt, underlying: error)
-        }
+        let file = try YAML.decode(File.self, from: Array(text.utf8), orThrow: .keysUnusable).value
         guard !file.keys.isEmpty else { throw ReloadError(.keysUnusable, "it lists no key") }
         var keys: [String: Key] = [:]
         for entry in file.keys {

@@ -1,10 +1,5 @@
-internal import CReloadYAML
-internal import Foundation
+internal import FoundationEssentials
 internal import Synchronization
-internal import Yams
-
-/// Nobody changes it. Made once, because each new one looks through the whole environment for an encoding.
-nonisolated(unsafe) private let yaml = YAMLDecoder()
 
 /// The target behind ``Config``: one decoded value.
 package final class ConfigTarget<Value: Sendable & Decodable>: Target {
@@ -15,6 +10,8 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
     private let validate: @Sendable (Value) throws -> Void
     private let observers: Observers<Value>
     private let generationLimit: Int
+    /// What was odd about the first version, though it was taken; empty if nothing was.
+    let note: String
 
     /// Decodes the first version; throws what is wrong with it.
     ///
@@ -28,8 +25,9 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         self.registeredFile = file
         self.generationLimit = generationLimit
         self.validate = validate
-        let value = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
+        let (value, note) = try Self.decode(artifact, formatOf: artifact.origin == "inline" ? file : artifact.origin)
         try Self.check(value, validate)
+        self.note = note
         observers = Observers(value)
         slot = Slot(version: version, artifact: artifact, value: value, elsewhere: elsewhere)
     }
@@ -46,13 +44,14 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         try checkGenerations(limit: generationLimit, .configTooManyGenerations)
-        let value = try timings.measure("load") { () throws(ReloadError) in
-            let value = try Self.decode(
+        let (value, note) = try timings.measure("load") { () throws(ReloadError) in
+            let decoded = try Self.decode(
                 artifact, formatOf: artifact.origin == "inline" ? registeredFile : artifact.origin)
-            try Self.check(value, validate)
-            return value
+            try Self.check(decoded.value, validate)
+            return decoded
         }
         var swap = SlotSwap(slot: slot, artifact: artifact, version: version, value: value, notServed: .configRefused)
+        swap.note = note
         swap.changed = { [observers] old, new in observers.notify(old, new) }
         return swap
     }
@@ -67,23 +66,18 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         observers.stream()
     }
 
-    private static func decode(_ artifact: StagedArtifact, formatOf file: String?) throws(ReloadError) -> Value {
+    /// Decodes JSON or YAML; `note` names the keys that the type does not know, as YAML shows them.
+    private static func decode(
+        _ artifact: StagedArtifact, formatOf file: String?
+    ) throws(ReloadError) -> (value: Value, note: String) {
         let bytes = try artifact.bytes()
+        guard file?.lowercased().hasSuffix(".json") == true else {
+            let decoded = try YAML.decode(Value.self, from: bytes, orThrow: .configInvalid)
+            return (decoded.value, Self.note(decoded.unknownKeys))
+        }
+        try checkSize(ofJSON: bytes)
         do {
-            if file?.lowercased().hasSuffix(".json") == true {
-                try checkSize(ofJSON: bytes)
-                return try JSONDecoder().decode(Value.self, from: Data(bytes))
-            }
-            var line = 0
-            if let excess = unsafe creload_yaml_excess(bytes, bytes.count, &line) {
-                throw ReloadError(.configInvalid, "line \(line): \(unsafe String(cString: excess))")
-            }
-            guard let text = String(validating: bytes, as: UTF8.self) else {
-                throw ReloadError(.configInvalid, "it is not UTF-8")
-            }
-            return try unsafe yaml.decode(Value.self, from: text)
-        } catch let error as ReloadError {
-            throw error
+            return (try JSONDecoder().decode(Value.self, from: Data(bytes.withoutByteOrderMark)), "")
         } catch let error as DecodingError {
             throw ReloadError(.configInvalid, error.pathAndReason, underlying: error)
         } catch {
@@ -91,7 +85,14 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         }
     }
 
-    /// A decoder takes a multiple of the bytes in memory for many small values; for YAML see `creload_yaml_excess()`.
+    private static func note(_ unknown: [YAML.UnknownKey]) -> String {
+        guard !unknown.isEmpty else { return "" }
+        let shown = unknown.prefix(5).map { "\($0)" }.joined(separator: ", ")
+        let rest = unknown.count > 5 ? ", and \(unknown.count - 5) more" : ""
+        return "not known to the service: \(shown)\(rest)"
+    }
+
+    /// A decoder takes a multiple of the bytes in memory for many small values; for YAML see `creload_yaml_read()`.
     private static func checkSize(ofJSON bytes: [UInt8]) throws(ReloadError) {
         let limit = 1_000_000
         guard bytes.count > limit else { return }
@@ -105,6 +106,13 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         } catch {
             throw ReloadError(.configRefused, "\(error)".excerpt, underlying: error)
         }
+    }
+}
+
+extension [UInt8] {
+    /// Editors of other systems begin a file in UTF-8 with a mark that JSON does not have.
+    fileprivate var withoutByteOrderMark: ArraySlice<UInt8> {
+        starts(with: [0xef, 0xbb, 0xbf]) ? dropFirst(3) : self[...]
     }
 }
 

@@ -6,6 +6,7 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
     let value: Value
     /// The code for a live handle that serves something else than the candidate.
     let notServed: ReloadCode
+    var note = ""
     var published: () throws(ReloadError) -> Void = { () throws(ReloadError) in }
     /// Asks what the live handle serves.
     var check: (borrowing Value) throws(ReloadError) -> Void = { (_) throws(ReloadError) in }

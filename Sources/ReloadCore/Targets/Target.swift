@@ -58,6 +58,8 @@ package struct RunningVersion: Sendable {
 /// A proven candidate. Exactly one of these paths is taken: `publish`, `commit`, `prove`, `finish`; `publish`, maybe `commit`
 /// and `takeBack`, `withdraw`; `discard`.
 package protocol PreparedSwap {
+    /// What is odd about the candidate, for people, though it is taken; empty if nothing is.
+    var note: String { get }
     /// Makes the candidate visible where the live handle does not reach; a throw leaves everything as it was.
     func publish() throws(ReloadError)
     /// Switches new calls to the candidate. Waits for nothing, because several modules are switched at once.

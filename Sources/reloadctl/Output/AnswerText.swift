@@ -18,7 +18,7 @@ extension Answers {
                 let state = answer.state.rawValue.replacing("_", with: " ")
                 return [
                     outcome == .unexpected ? "\(state), unexpected" : state, "\(instance)",
-                    answer.state.isSuccess ? "" : Self.reason(answer),
+                    Self.reason(answer),
                 ]
             })
         lines += table.lines.dropFirst().map { "  " + $0 }

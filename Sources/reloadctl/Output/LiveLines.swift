@@ -38,12 +38,12 @@ struct LiveFrame {
             hidden = shown.count - max(0, height - 3)
             shown.removeLast(hidden)
         }
-        let names = shown.map(\.0.description.excerpt.count).max() ?? 0
+        let names = shown.map(\.0.description.printable.excerpt.count).max() ?? 0
         let states = shown.map(\.1.count).max() ?? 0
         var lines = shown.map { instance, state, reason, colour in
-            let name = instance.description.excerpt.printable.padded(to: names)
+            let name = instance.description.printable.excerpt.padded(to: names)
             let text = fitted(
-                "  \(name)  \(state.padded(to: states))  \(reason.excerpt.printable)".withoutTrailingBlanks)
+                "  \(name)  \(state.padded(to: states))  \(reason.printable.excerpt)".withoutTrailingBlanks)
             return colour.paint(text, isColoured, from: 2 + names + 2, count: state.count)
         }
         if hidden > 0 { lines.append(fitted("  … and \(hidden) more")) }

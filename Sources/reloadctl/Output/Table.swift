@@ -7,7 +7,7 @@ struct Table {
 
     /// One line for each row, the header first; no blanks at the end of a line.
     var lines: [String] {
-        let all = [header] + rows.map { $0.map(\.excerpt.printable) }
+        let all = [header] + rows.map { $0.map(\.printable.excerpt) }
         let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
         return all.map { row in
             zip(row, widths).map { cell, width in cell.padded(to: width) }.joined(separator: "  ").withoutTrailingBlanks
