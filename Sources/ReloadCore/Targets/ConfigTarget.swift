@@ -73,7 +73,8 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         let bytes = try artifact.bytes()
         guard file?.lowercased().hasSuffix(".json") == true else {
             let decoded = try YAML.decode(Value.self, from: bytes, orThrow: .configInvalid)
-            return (decoded.value, Self.note(decoded.unknownKeys))
+            let unknown = decoded.unknownKeys
+            return (decoded.value, unknown.isEmpty ? "" : "not known to the service: \(unknown)")
         }
         try checkSize(ofJSON: bytes)
         do {
@@ -83,13 +84,6 @@ package final class ConfigTarget<Value: Sendable & Decodable>: Target {
         } catch {
             throw ReloadError(.configInvalid, "\(error)".excerpt, underlying: error)
         }
-    }
-
-    private static func note(_ unknown: [YAML.UnknownKey]) -> String {
-        guard !unknown.isEmpty else { return "" }
-        let shown = unknown.prefix(5).map { "\($0)" }.joined(separator: ", ")
-        let rest = unknown.count > 5 ? ", and \(unknown.count - 5) more" : ""
-        return "not known to the service: \(shown)\(rest)"
     }
 
     /// A decoder takes a multiple of the bytes in memory for many small values; for YAML see `creload_yaml_read()`.

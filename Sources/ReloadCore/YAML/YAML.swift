@@ -3,16 +3,8 @@ enum YAML {
     /// A value, and what stands in the text that the type has no place for.
     struct Decoded<Value> {
         var value: Value
-        /// Sorted by their places.
-        var unknownKeys: [UnknownKey]
-    }
-
-    /// A key that the type did not ask for.
-    struct UnknownKey: CustomStringConvertible {
-        /// Where it stands in the tree: `sites[2].dpeth`.
-        var path: String
-        var line: Int
-        var description: String { "\(path.excerpt) (line \(line))" }
+        /// The keys that the type did not ask for, as an operator reads them: `sites[2].dpeth (line 7)`; empty if there is none.
+        var unknownKeys: String
     }
 
     /// Decodes a text.

@@ -39,7 +39,8 @@ private struct KeyedContainer<Key: CodingKey>: KeyedDecodingContainerProtocol {
 
     /// Who asks for all of them knows them.
     var allKeys: [Key] {
-        entries.texts.compactMap { text in
+        entries.all.compactMap { entry in
+            let text = reading.text(ofKey: entry.key)
             _ = reading.value(of: text, in: entries)
             return Key(stringValue: text)
         }
@@ -90,41 +91,54 @@ private struct UnkeyedContainer: UnkeyedDecodingContainer {
     var count: Int? { nodes.count }
     var isAtEnd: Bool { currentIndex == nodes.count }
 
-    /// Reads the next one and goes on behind it, unless it throws.
-    private mutating func next<Value>(_ read: (YAMLNodeDecoder) throws -> Value) throws -> Value {
-        let path = codingPath + [Place.index(currentIndex)]
+    private var path: [any CodingKey] { codingPath + [Place.index(currentIndex)] }
+
+    /// The node that comes next; who has read it goes on behind it.
+    private func next(_ type: Any.Type) throws -> Int {
         guard !isAtEnd else {
             throw DecodingError.valueNotFound(
-                Value.self,
+                type,
                 DecodingError.Context(codingPath: path, debugDescription: "missing: the list has \(nodes.count) values")
             )
         }
-        let value = try read(YAMLNodeDecoder(reading: reading, node: nodes[currentIndex], codingPath: path))
-        currentIndex += 1
-        return value
+        return nodes[currentIndex]
+    }
+
+    private func decoder(_ type: Any.Type) throws -> YAMLNodeDecoder {
+        YAMLNodeDecoder(reading: reading, node: try next(type), codingPath: path)
     }
 
     mutating func decodeNil() throws -> Bool {
-        guard !isAtEnd, reading.tree.isNull(nodes[currentIndex]) else { return false }
-        currentIndex += 1
-        return true
+        let isNil = reading.tree.isNull(try next(Never.self))
+        currentIndex += isNil ? 1 : 0
+        return isNil
     }
 
     mutating func decode<Value: Decodable>(_ type: Value.Type) throws -> Value {
-        try next { try $0.decode(type) }
+        let value = try reading.value(type, at: try next(type), path: path)
+        currentIndex += 1
+        return value
     }
 
     mutating func nestedContainer<Nested: CodingKey>(
         keyedBy type: Nested.Type
     ) throws -> KeyedDecodingContainer<Nested> {
-        try next { try $0.container(keyedBy: type) }
+        let container = try decoder(KeyedDecodingContainer<Nested>.self).container(keyedBy: type)
+        currentIndex += 1
+        return container
     }
 
     mutating func nestedUnkeyedContainer() throws -> any UnkeyedDecodingContainer {
-        try next { try $0.unkeyedContainer() }
+        let container = try decoder((any UnkeyedDecodingContainer).self).unkeyedContainer()
+        currentIndex += 1
+        return container
     }
 
-    mutating func superDecoder() throws -> any Decoder { try next { $0 } }
+    mutating func superDecoder() throws -> any Decoder {
+        let decoder = try decoder((any Decoder).self)
+        currentIndex += 1
+        return decoder
+    }
 }
 
 /// A place that no type has a key for.

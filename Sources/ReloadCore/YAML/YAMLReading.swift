@@ -4,9 +4,10 @@ internal import CReloadYAML
 final class YAMLReading {
     /// The entries of a mapping, those that `<<` brings included.
     struct Entries {
-        /// The child that is the key, and the value, by the text of the key.
-        fileprivate(set) var byText: [String: (key: Int, value: Int)] = [:]
-        fileprivate(set) var texts: [String] = []
+        /// The child that is the key, and the value.
+        fileprivate(set) var all: [(key: Int, value: Int)] = []
+        /// Places in ``all`` by the text of the key, once there are many.
+        fileprivate var places: [String: Int] = [:]
     }
 
     let tree: YAMLTree
@@ -74,44 +75,58 @@ final class YAMLReading {
 
     func entries(_ mapping: Int) -> Entries {
         var entries = Entries()
-        add(mapping, to: &entries)
+        add(mapping, to: &entries, isMerged: false)
         return entries
     }
 
-    /// Of two with one text the first counts: a mapping's own, then those of the mappings it merges, in their order.
-    private func add(_ mapping: Int, to entries: inout Entries) {
+    /// Of two with one key the first counts: a mapping's own, then those of the mappings it merges, in their order.
+    private func add(_ mapping: Int, to entries: inout Entries, isMerged: Bool) {
         let children = tree.children(mapping)
         var merged: [Int] = []
         for index in stride(from: 0, to: children.count, by: 2) {
             let (key, value) = (children[index], tree.meant(children[index + 1]))
             if tree[key].is_merge {
                 merged += tree[value].kind == creload_yaml_mapping ? [value] : tree.children(value).map(tree.meant)
-                continue
-            }
-            let text = tree.text(tree.meant(key))
-            if entries.byText[text] == nil {
-                entries.byText[text] = (key, value)
-                entries.texts.append(text)
+            } else if isMerged, find(text(ofKey: key), in: entries) != nil {
+                isAsked[key] = true
+            } else {
+                append(key, value, to: &entries)
                 // A value that an alias stands for has its use, although nobody asks for it here.
                 if isAsked[key] == nil { isAsked[key] = tree[children[index + 1]].is_used }
-            } else {
-                isAsked[key] = true
             }
         }
-        for mapping in merged { add(mapping, to: &entries) }
+        for mapping in merged { add(mapping, to: &entries, isMerged: true) }
+    }
+
+    private func append(_ key: Int, _ value: Int, to entries: inout Entries) {
+        entries.all.append((key, value))
+        if entries.all.count > 17 {
+            entries.places[text(ofKey: key)] = entries.all.count - 1
+        } else if entries.all.count == 17 {
+            for (place, entry) in entries.all.enumerated() { entries.places[text(ofKey: entry.key)] = place }
+        }
+    }
+
+    func text(ofKey key: Int) -> String { tree.text(tree.meant(key)) }
+
+    private func find(_ text: String, in entries: Entries) -> (key: Int, value: Int)? {
+        if let place = entries.places[text] { return entries.all[place] }
+        guard entries.places.isEmpty else { return nil }
+        return entries.all.first { tree.says(text.utf8, tree.meant($0.key)) }
     }
 
     /// The value of a key that a type asks for.
     func value(of text: String, in entries: Entries) -> Int? {
-        guard let entry = entries.byText[text] else { return nil }
+        guard let entry = find(text, in: entries) else { return nil }
         isAsked[entry.key] = true
         return entry.value
     }
 
-    /// The keys that no type asked for.
-    var unknownKeys: [YAML.UnknownKey] {
-        isAsked.indices.filter { isAsked[$0] == false }
-            .map { YAML.UnknownKey(path: path(ofKey: $0), line: tree.place($0).line) }
+    /// The keys that no type asked for: the first five with their paths and lines, and how many more.
+    var unknownKeys: String {
+        let unknown = isAsked.indices.filter { isAsked[$0] == false }
+        let shown = unknown.prefix(5).map { "\(path(ofKey: $0).excerpt) (line \(tree.place($0).line))" }
+        return shown.joined(separator: ", ") + (unknown.count > 5 ? ", and \(unknown.count - 5) more" : "")
     }
 
     // MARK: Places
@@ -125,7 +140,7 @@ final class YAMLReading {
             if tree[parent].kind == creload_yaml_sequence {
                 path += "[\(index)]"
             } else {
-                path += (path.isEmpty ? "" : ".") + tree.text(tree.meant(children[index & ~1]))
+                path += (path.isEmpty ? "" : ".") + text(ofKey: children[index & ~1])
             }
             parent = children[index]
         }
@@ -138,7 +153,7 @@ final class YAMLReading {
         for key in path {
             switch tree[node].kind {
             case creload_yaml_mapping:
-                guard let entry = entries(node).byText[key.stringValue] else { return node }
+                guard let entry = find(key.stringValue, in: entries(node)) else { return node }
                 node = entry.value
             case creload_yaml_sequence:
                 let children = tree.children(node)

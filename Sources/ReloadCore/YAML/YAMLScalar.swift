@@ -60,12 +60,17 @@ enum YAMLNumber {
     static func whole(_ text: String) -> (digits: String, radix: Int)? {
         var digits = Substring(text)
         let sign = digits.first == "-" || digits.first == "+" ? String(digits.removeFirst()) : ""
-        let radixes = ["0x": 16, "0o": 8, "0b": 2]
-        let radix = radixes[String(digits.prefix(2))]
-        if radix != nil { digits = digits.dropFirst(2) } else if !beginsAsDecimal(digits.utf8) { return nil }
+        let radix =
+            switch digits.prefix(2) {
+            case "0x": 16
+            case "0o": 8
+            case "0b": 2
+            default: 10
+            }
+        if radix != 10 { digits = digits.dropFirst(2) } else if !beginsAsDecimal(digits.utf8) { return nil }
         let plain = digits.filter { $0 != "_" }
-        let isWhole = !plain.isEmpty && plain.utf8.allSatisfy { byte in digit(byte).map { $0 < radix ?? 10 } ?? false }
-        return isWhole ? (sign + plain, radix ?? 10) : nil
+        let isWhole = !plain.isEmpty && plain.utf8.allSatisfy { byte in digit(byte).map { $0 < radix } ?? false }
+        return isWhole ? (sign + plain, radix) : nil
     }
 
     /// `1_000.5e-3` as `1000.5e-3`; nil for what is no decimal number.

@@ -51,7 +51,7 @@ internal import CReloadYAML
     /// Whether a scalar says this.
     func says(_ text: String.UTF8View, _ node: Int) -> Bool {
         let scalar = self[node]
-        return unsafe text.elementsEqual(bytes(scalar))
+        return text.count == scalar.length && (unsafe text.elementsEqual(bytes(scalar)))
     }
 
     /// What an alias stands for, else the node itself.
@@ -83,9 +83,12 @@ internal import CReloadYAML
     /// Nothing: `~`, `null`, or no text at all.
     func isNull(_ node: Int) -> Bool {
         let it = self[node]
-        guard it.kind == creload_yaml_scalar, it.is_plain, it.tag != creload_yaml_tag_text, it.length <= 4 else {
-            return false
+        guard it.kind == creload_yaml_scalar, it.is_plain, it.tag != creload_yaml_tag_text else { return false }
+        return switch it.length {
+        case 0: true
+        case 1: says("~".utf8, node)
+        case 4: says("null".utf8, node) || says("Null".utf8, node) || says("NULL".utf8, node)
+        default: false
         }
-        return ["", "~", "null", "Null", "NULL"].contains { says($0.utf8, node) }
     }
 }
