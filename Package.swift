@@ -1,6 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+let serviceLifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle", condition: .when(traits: ["ServiceLifecycle"]))
+
 let package = Package(
     name: "swift-reload-agent",
     products: [
@@ -10,7 +13,9 @@ let package = Package(
         .executable(name: "reloadctl", targets: ["reloadctl"]),
     ],
     traits: [
-        .trait(name: "FaultPoints", description: "Places where the tests can end the process; nothing for a service.")
+        .default(enabledTraits: ["ServiceLifecycle"]),
+        .trait(name: "FaultPoints", description: "Places where the tests can end the process; nothing for a service."),
+        .trait(name: "ServiceLifecycle", description: "An agent is a Service of swift-service-lifecycle."),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -62,7 +67,7 @@ let package = Package(
             dependencies: [
                 "ReloadAMQP", "ReloadCore",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                serviceLifecycle,
             ]
         ),
         .executableTarget(
@@ -100,7 +105,7 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                serviceLifecycle,
             ]
         ),
     ],

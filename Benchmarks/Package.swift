@@ -8,7 +8,7 @@ let package = Package(
     name: "benchmarks",
     products: plugins.map { .library(name: $0, type: .dynamic, targets: [$0]) },
     dependencies: [
-        .package(name: "swift-reload-agent", path: ".."),
+        .package(name: "swift-reload-agent", path: "..", traits: []),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
     ],

@@ -4,7 +4,7 @@ import PackageDescription
 // Built by scripts/fuzz, which adds the sanitizers: without them it does not link. See README.md.
 let package = Package(
     name: "fuzzing",
-    dependencies: [.package(name: "swift-reload-agent", path: "..")],
+    dependencies: [.package(name: "swift-reload-agent", path: "..", traits: [])],
     targets: [
         .target(name: "CLibFuzzer"),
         .executableTarget(

@@ -11,7 +11,8 @@ let package = Package(
     products: [.executable(name: "crawler", targets: ["crawler"])]
         + plugins.map { .library(name: $0, type: .dynamic, targets: [$0]) },
     dependencies: [
-        .package(name: "swift-reload-agent", path: "../.."),
+        // Without the traits that are on by default: the crawler is no Service of swift-service-lifecycle.
+        .package(name: "swift-reload-agent", path: "../..", traits: []),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     ],
     targets: [

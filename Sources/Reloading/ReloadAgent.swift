@@ -5,7 +5,6 @@ internal import FoundationEssentials
 public import Logging
 internal import ReloadAMQP
 public import ReloadCore
-public import ServiceLifecycle
 internal import Synchronization
 
 /// Reloads the plugins and configurations of a running service when a message says so.
@@ -23,7 +22,7 @@ internal import Synchronization
 /// Register every module before ``start()``. Two background threads talk to the broker, one that consumes and one that
 /// publishes; reloads run on threads of their own. The service's threads only ever read ``Config/current`` and call
 /// ``PluginHandle/call(_:operation:)``.
-public final class ReloadAgent: Service {
+public final class ReloadAgent: Sendable {
     /// What this agent was made with.
     public let settings: Settings
     private let reloader: Reloader
@@ -265,20 +264,6 @@ public final class ReloadAgent: Service {
         consumer.stop()
         reloader.close()
         logger.info("reload agent stopped")
-    }
-
-    /// Runs until the service group shuts down; see `ServiceLifecycle`.
-    public func run() async throws {
-        try start()
-        // Also returns when the task is cancelled: then it stops just the same.
-        try? await gracefulShutdown()
-        await withCheckedContinuation { continuation in
-            let end: @Sendable () -> Void = { [self] in
-                stop()
-                continuation.resume()
-            }
-            if DetachedThread.start("reload-stop", end) != 0 { end() }
-        }
     }
 
     private func advance(from: Phase, to: Phase) -> Bool {

@@ -3,7 +3,6 @@ import Logging
 import ReloadAMQP
 import ReloadCore
 import Reloading
-import ServiceLifecycle
 import Synchronization
 import Testing
 
@@ -281,27 +280,6 @@ extension EndToEnd {
                 // The same two connections as before: neither was lost meanwhile.
                 #expect(before.count == 2)
                 #expect(try await world.broker.connections(of: "\(service):one") == before)
-            }
-        }
-
-        @Test func aServiceGroupRunsAndStopsTheAgent() async throws {
-            try await World.run { world in
-                let agent = try agent(world)
-                _ = try agent.config("rules", file: try world.write("depth: 1", to: "rules.yaml"), as: Rules.self)
-                let service = world.service
-                let logger = Logger(label: "group") { _ in SwiftLogNoOpLogHandler() }
-                let group = ServiceGroup(services: [agent], logger: logger)
-                let running = Task { try await group.run() }
-                let wire = Wire(broker: world.broker)
-                _ = try await wire.report {
-                    $0.service == service && $0.state == .offline ? true : nil
-                } after: {
-                    while try await world.publish("rules", "--revision", "1").objects.last?["applied"]?.array?.count
-                        != 1
-                    {}
-                    await group.triggerGracefulShutdown()
-                }
-                try await running.value
             }
         }
     }
