@@ -1,4 +1,5 @@
-internal import Foundation
+internal import FoundationEssentials
+internal import Glibc
 internal import Logging
 internal import Synchronization
 
@@ -33,12 +34,31 @@ struct Event: Encodable {
         case allocatedKilobytes = "allocated_kb"
     }
 
-    private static let output = Mutex(FileHandle.standardOutput)
-
     /// Writes it at once.
     func say() {
         guard let line = try? JSONEncoder().encode(self) else { return }
-        Self.output.withLock { $0.write(line + Data("\n".utf8)) }
+        StandardStream.output.write(String(decoding: line, as: UTF8.self))
+    }
+}
+
+/// Where the service speaks.
+enum StandardStream: CInt {
+    case output = 1
+    case error = 2
+
+    /// Held while a line is written, so that no two mix.
+    private static let turn = Mutex(())
+
+    /// Writes a line at once, as far as somebody reads it.
+    func write(_ line: String) {
+        var rest = Array((line + "\n").utf8)[...]
+        Self.turn.withLock { _ in
+            while !rest.isEmpty {
+                let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(rawValue, $0.baseAddress, $0.count) }
+                guard count >= 0 || errno == EINTR else { return }
+                rest = rest.dropFirst(max(count, 0))
+            }
+        }
     }
 }
 
@@ -56,6 +76,6 @@ struct EventLog: LogHandler {
         let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
         let text = "\(event.message)\(details)"
         Event(event: "log", level: event.level.rawValue, message: text).say()
-        if event.level >= .warning { FileHandle.standardError.write(Data("\(event.level): \(text)\n".utf8)) }
+        if event.level >= .warning { StandardStream.error.write("\(event.level): \(text)") }
     }
 }

@@ -1,4 +1,5 @@
-internal import Foundation
+internal import Dispatch
+internal import FoundationEssentials
 internal import Glibc
 internal import Logging
 internal import Reloading
@@ -17,7 +18,7 @@ enum TestAgent {
     }
 
     private static func end(_ status: Int32, _ reason: String) -> Never {
-        FileHandle.standardError.write(Data("test-agent: \(reason)\n".utf8))
+        StandardStream.error.write("test-agent: \(reason)")
         exit(status)
     }
 
@@ -52,7 +53,7 @@ enum TestAgent {
 
     /// Nobody may be left to end this process when a test runner was killed: its pipe says so.
     private static func endWithTheReader() {
-        Thread.detachNewThread {
+        DispatchQueue(label: "reader").async {
             var output = pollfd(fd: 1, events: 0, revents: 0)
             while unsafe poll(&output, 1, -1) < 1 || output.revents & Int16(POLLERR) == 0 {}
             _exit(3)

@@ -1,4 +1,5 @@
-internal import Foundation
+internal import FoundationEssentials
+internal import Glibc
 internal import Logging
 internal import Reloading
 
@@ -18,7 +19,7 @@ enum HotPath {
         do {
             try run(CommandLine.arguments.dropFirst())
         } catch {
-            FileHandle.standardError.write(Data("hot-path: \(error)\n".utf8))
+            Line.write("hot-path: \(error)", to: 2)
             exit(1)
         }
     }
@@ -82,6 +83,12 @@ struct Line: Encodable {
 
     func say() {
         guard let line = try? JSONEncoder().encode(self) else { return }
-        FileHandle.standardOutput.write(line + Data("\n".utf8))
+        Self.write(String(decoding: line, as: UTF8.self))
+    }
+
+    /// Writes it at once.
+    static func write(_ text: String, to descriptor: CInt = 1) {
+        var text = text + "\n"
+        text.withUTF8 { unsafe _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
     }
 }

@@ -1,6 +1,6 @@
 internal import CBench
 internal import Dispatch
-internal import Foundation
+internal import Glibc
 internal import Logging
 internal import Reloading
 

@@ -1,6 +1,7 @@
 internal import CBench
 internal import CReloadPlugin
-internal import Foundation
+internal import Dispatch
+internal import FoundationEssentials
 internal import Reloading
 internal import Synchronization
 
@@ -116,14 +117,12 @@ extension HotPath {
         let done = DispatchGroup()
         let start = Start(missing: threads)
         for _ in 0..<threads {
-            done.enter()
-            Thread {
+            DispatchQueue(label: "loop").async(group: done) {
                 start.wait()
                 let began = cbench_now()
                 loop(operations)
                 start.note(cbench_now() - began)
-                done.leave()
-            }.start()
+            }
         }
         done.wait()
         return Double(start.longest) / Double(operations)

@@ -1,4 +1,4 @@
-import Foundation
+import Dispatch
 import Reloading
 import Synchronization
 
@@ -39,19 +39,9 @@ final class Crawl: Sendable {
         frontier = Frontier(site: site)
     }
 
-    /// Starts the workers; the group is left by each when it ends.
-    func start(workers: Int) -> DispatchGroup {
-        let group = DispatchGroup()
-        for number in 1...workers {
-            group.enter()
-            let thread = Thread {
-                self.work()
-                group.leave()
-            }
-            thread.name = "crawler-\(number)"
-            thread.start()
-        }
-        return group
+    /// Starts the workers.
+    func start(workers: Int) throws -> [WorkerThread] {
+        try (1...workers).map { number in try WorkerThread(name: "crawler-\(number)") { self.work() } }
     }
 
     /// Lets every worker finish the page it has, and no other.
@@ -82,7 +72,7 @@ final class Crawl: Sendable {
                 }
             }
             frontier.finish(visit, links: links)
-            if pause > 0, stop.wait(until: Date(timeIntervalSinceNow: pause)) { return }
+            if pause > 0, stop.wait(until: .now() + pause) { return }
         }
     }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
-import Foundation
+import Dispatch
+import Glibc
 import Reloading
 
 @main
@@ -22,7 +23,7 @@ enum Main {
     }
 
     private static func end(_ status: CInt, _ message: String) -> Never {
-        try? FileHandle.standardError.write(contentsOf: Data((message + "\n").utf8))
+        StandardStream.error.write(message + "\n")
         exit(status)
     }
 }
@@ -109,17 +110,17 @@ struct CrawlCommand: ParsableCommand {
         try agent.start()
 
         let crawl = Crawl(site: site, rules: rules, parser: parser, file: file, stop: stop)
-        let workers = crawl.start(workers: workers)
+        let workers = try crawl.start(workers: workers)
         var progress = Progress(crawl: crawl, rules: rules, parser: parser, health: health)
-        let end = duration.map { Date(timeIntervalSinceNow: $0) } ?? .distantFuture
-        var next = Date(timeIntervalSinceNow: 1)
-        while !stop.wait(until: min(next, end)), Date() < end {
+        let end = duration.map { .now() + $0 } ?? DispatchTime.distantFuture
+        var next = DispatchTime.now() + 1
+        while !stop.wait(until: min(next, end)), next < end {
             progress.print()
-            next = max(next + 1, Date())
+            next = max(next + 1, .now())
         }
         stop.set()
         crawl.close()
-        workers.wait()
+        for worker in workers { worker.join() }
         let finished = ContinuousClock.now
         agent.stop()
         progress.print(at: finished)

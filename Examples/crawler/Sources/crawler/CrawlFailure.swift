@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Why something did not work, for people.
 struct CrawlFailure: Error, Equatable, CustomStringConvertible {

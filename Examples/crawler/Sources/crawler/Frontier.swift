@@ -1,5 +1,3 @@
-import Foundation
-
 /// The pages still to be visited. Hands each out once, nearest to the first page first, and starts over when all are done.
 final class Frontier: @unchecked Sendable {  // all state is touched only while `condition` is locked
     struct Visit {
@@ -8,7 +6,7 @@ final class Frontier: @unchecked Sendable {  // all state is touched only while 
     }
 
     private let site: PageAddress
-    private let condition = NSCondition()
+    private let condition = Condition()
     private var queue: [Visit]
     private var next = 0
     private var seen: Set<PageAddress>

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// Where a page is: an `http` URL in the one spelling by which pages are told apart, without its fragment.
 struct PageAddress: Hashable, Sendable, CustomStringConvertible {
@@ -7,11 +7,12 @@ struct PageAddress: Hashable, Sendable, CustomStringConvertible {
     /// Path and query, as they stand in a request.
     let target: String
 
-    /// Nil for what is no absolute `http` URL with a host.
+    /// Nil for what is no absolute `http` URL with a host, whose name must be in ASCII (`xn--`…): the tables for other
+    /// scripts are not in FoundationEssentials.
     init?(_ text: String) {
-        guard let url = URL(string: text), url.scheme?.lowercased() == "http", let host = url.host, !host.isEmpty else {
-            return nil
-        }
+        guard let url = URL(string: text), url.scheme?.lowercased() == "http", let host = url.host, !host.isEmpty,
+            host.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-._:%".contains($0)) })
+        else { return nil }
         let path = url.path(percentEncoded: true)
         self.host = host.lowercased()
         port = url.port ?? 80

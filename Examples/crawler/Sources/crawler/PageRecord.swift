@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// What the service and every version of `crawler.parser` agree on; README.md says it in words.
 struct PageRecord: Decodable {

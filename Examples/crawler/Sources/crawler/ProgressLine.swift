@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Reloading
 
 /// What is printed every second: one JSON object a line.
@@ -69,12 +69,9 @@ struct Progress {
         )
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
-        let text = ((try? encoder.encode(line)) ?? Data()) + [UInt8(ascii: "\n")]
-        // Nobody reading there any more is no reason to stop crawling.
-        try? FileHandle.standardOutput.write(contentsOf: text)
-        if hasTried, let health { try? text.write(to: URL(filePath: health)) }
-        if let failure = counters.newestFailure {
-            try? FileHandle.standardError.write(contentsOf: Data("crawler: \(failure)\n".utf8))
-        }
+        let text = String(decoding: (try? encoder.encode(line)) ?? Data(), as: UTF8.self) + "\n"
+        StandardStream.output.write(text)
+        if hasTried, let health { try? Data(text.utf8).write(to: URL(filePath: health)) }
+        if let failure = counters.newestFailure { StandardStream.error.write("crawler: \(failure)\n") }
     }
 }

@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 import Synchronization
 
 /// The file of records, one JSON object a line; each line is appended by one `write`, so that a reader, or another

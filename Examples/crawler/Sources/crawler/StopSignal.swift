@@ -1,37 +1,33 @@
 import Dispatch
-import Foundation
+import Glibc
 
-/// Set once, by SIGINT, SIGTERM or the end of the given time; everything that pauses waits for it instead of sleeping.
-final class StopSignal: @unchecked Sendable {  // `isSet` is touched only while `condition` is locked
-    private let condition = NSCondition()
-    private var isSet = false
-    private let sources: [any DispatchSourceSignal]
+/// Set once and for all, by SIGINT, SIGTERM or the end of the given time; everything that pauses waits for it instead of
+/// sleeping.
+final class StopSignal: Sendable {
+    private let isSet = DispatchSemaphore(value: 0)
+    // Dispatch sources may be used from any thread; only their Swift protocol does not say so.
+    nonisolated(unsafe) private let sources: [any DispatchSourceSignal]
 
     init() {
-        sources = [SIGINT, SIGTERM].map { number in
+        unsafe sources = [SIGINT, SIGTERM].map { number in
             _ = signal(number, SIG_IGN)
             return DispatchSource.makeSignalSource(signal: number, queue: .global())
         }
-        for source in sources {
+        for source in unsafe sources {
             source.setEventHandler { [weak self] in self?.set() }
             source.resume()
         }
     }
 
     func set() {
-        condition.lock()
-        isSet = true
-        condition.broadcast()
-        condition.unlock()
+        isSet.signal()
     }
 
     /// Returns true as soon as the signal is set, false when the time has come first.
-    func wait(until time: Date) -> Bool {
-        condition.lock()
-        defer { condition.unlock() }
-        while !isSet {
-            guard condition.wait(until: time) else { break }
-        }
-        return isSet
+    func wait(until time: DispatchTime) -> Bool {
+        guard isSet.wait(timeout: time) == .success else { return false }
+        // For the next one that waits.
+        isSet.signal()
+        return true
     }
 }

@@ -1,5 +1,3 @@
-import Foundation
-
 /// The answer to one GET request (RFC 9112).
 struct HTTPResponse {
     /// The largest page that is taken, in bytes.
@@ -57,8 +55,7 @@ struct HTTPResponse {
         while case let line = try connection.readLine(deadline: deadline), !line.isEmpty {
             guard fields.count < 200 else { throw CrawlFailure("the answer's header is too long") }
             guard let colon = line.firstIndex(of: ":") else { continue }
-            fields[line[..<colon].lowercased()] =
-                line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
+            fields[line[..<colon].lowercased()] = String(line[line.index(after: colon)...].trimmed)
         }
         return fields
     }
@@ -78,5 +75,14 @@ struct HTTPResponse {
         }
         _ = try readFields(from: connection, deadline: deadline)
         return body
+    }
+}
+
+extension Substring {
+    /// Without the blanks and tabs around it.
+    fileprivate var trimmed: Substring {
+        let isBlank = { (character: Character) in character == " " || character == "\t" }
+        let end = lastIndex { !isBlank($0) }.map { index(after: $0) } ?? startIndex
+        return self[..<end].drop(while: isBlank)
     }
 }
