@@ -168,16 +168,34 @@ static int read_all(creload_connection *connection) {
     }
 }
 
+/* Requests whose answers are waited for together. */
+static int collect(creload_connection *connection, uint8_t number) {
+    const char *const text = "x-queue-type";
+    creload_bytes name;
+    int result = creload_collect(connection, true);
+    for (int count = number / 12; result == 0 && count >= 0; count--) {
+        switch (count % 4) {
+        case 0: result = creload_bind(connection, text, text, "#"); break;
+        case 1: result = creload_declare_queue(connection, text, count & 8, true, false, false, NULL); break;
+        case 2: result = creload_declare_exchange(connection, text, "topic", count & 8, true); break;
+        case 3: result = count & 8 ? creload_consume(connection, text, false, false, &name) : creload_qos(connection, 1); break;
+        }
+    }
+    int answered = creload_collect(connection, false);
+    return result ? result : answered;
+}
+
 static int call(creload_connection *connection, uint8_t number) {
     creload_bytes name = {NULL, 0};
-    uint32_t messages = 0, consumers = 0;
+    creload_queue declared = {{NULL, 0}, 0, 0};
     uint64_t sequence = 0;
     const char *const text = "x-stream-offset";
     int result;
     switch (number % 12) {
     case 0:
         creload_add_string(connection, "x-queue-type", "stream", 6);
-        result = creload_declare_queue(connection, text, false, true, false, false, &name, &messages, &consumers);
+        result = creload_declare_queue(connection, text, false, true, false, false, &declared);
+        name = declared.name;
         break;
     case 1:
         creload_add_integer(connection, text, number);
@@ -197,6 +215,7 @@ static int call(creload_connection *connection, uint8_t number) {
         break;
     case 8: result = creload_reject(connection, number, true); break;
     case 9: result = creload_open_channel(connection); break;
+    case 10: result = collect(connection, number); break;
     default: {
         /* One step only, so that a request comes in the middle of what arrives. */
         const creload_event *event = creload_next(connection);

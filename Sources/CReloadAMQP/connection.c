@@ -257,10 +257,18 @@ int creload_socket(const creload_connection *connection) { return amqp_get_sockf
 int32_t creload_heartbeat(const creload_connection *connection) { return amqp_get_heartbeat(connection->state); }
 
 bool creload_has_pending(const creload_connection *connection) {
-    return amqp_frames_enqueued(connection->state) || amqp_data_in_buffer(connection->state);
+    return connection->has_waiting_event || amqp_frames_enqueued(connection->state) ||
+           amqp_data_in_buffer(connection->state);
 }
 
 const creload_error *creload_last_error(const creload_connection *connection) { return &connection->error; }
+
+int creload_collect(creload_connection *connection, bool is_collecting) {
+    int on = is_collecting;
+    connection->is_collecting = is_collecting;
+    setsockopt(creload_socket(connection), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+    return is_collecting ? 0 : creload_await(connection);
+}
 
 /* The table that was collected for this call. */
 static amqp_table_t arguments(creload_connection *connection) {
@@ -278,62 +286,92 @@ static int begin(creload_connection *connection, const char *operation) {
     return -1;
 }
 
-/* After a request: 0 when it was answered. */
-static int end(creload_connection *connection, const char *operation) {
+/* Sends a request, and does not wait for an answer. */
+static int tell(creload_connection *connection, const char *operation, amqp_method_number_t id, void *method) {
+    int status = amqp_send_method(connection->state, connection->channel, id, method);
     creload_clear_outgoing(connection);
-    return answered(connection, operation, amqp_get_rpc_reply(connection->state));
+    return status == AMQP_STATUS_OK ? 0 : creload_fail_library(connection, operation, status);
+}
+
+/* Sends a request. Its answer is waited for here, or in creload_collect() if nothing of it is wanted meanwhile. */
+static int ask(creload_connection *connection, const char *operation, amqp_method_number_t id, void *method,
+               amqp_method_number_t answer, const void **decoded) {
+    if (connection->is_collecting) {
+        if (decoded || connection->asked_count == MAX_ASKED) {
+            creload_clear_outgoing(connection);
+            return creload_fail(connection, CRELOAD_ORIGIN_SHIM, operation, "it cannot be collected with others");
+        }
+        connection->asked[connection->asked_count++] = (creload_asked){operation, answer};
+        return tell(connection, operation, id, method);
+    }
+    amqp_method_number_t answers[] = {answer, 0};
+    amqp_rpc_reply_t reply = amqp_simple_rpc(connection->state, connection->channel, id, answers, method);
+    creload_clear_outgoing(connection);
+    if (answered(connection, operation, reply)) return -1;
+    if (decoded) *decoded = reply.reply.decoded;
+    return 0;
 }
 
 int creload_declare_exchange(creload_connection *connection, const char *name, const char *type, bool passive,
                              bool durable) {
     if (begin(connection, "exchange.declare")) return -1;
-    amqp_exchange_declare(connection->state, connection->channel, amqp_cstring_bytes(name), amqp_cstring_bytes(type),
-                          passive, durable, false, false, arguments(connection));
-    return end(connection, "exchange.declare");
+    amqp_exchange_declare_t declare = {.exchange = amqp_cstring_bytes(name),
+                                       .type = amqp_cstring_bytes(type),
+                                       .passive = passive,
+                                       .durable = durable,
+                                       .arguments = arguments(connection)};
+    return ask(connection, "exchange.declare", AMQP_EXCHANGE_DECLARE_METHOD, &declare, AMQP_EXCHANGE_DECLARE_OK_METHOD,
+               NULL);
 }
 
 int creload_declare_queue(creload_connection *connection, const char *name, bool passive, bool durable, bool exclusive,
-                          bool auto_delete, creload_bytes *declared, uint32_t *messages, uint32_t *consumers) {
+                          bool auto_delete, creload_queue *declared) {
     if (begin(connection, "queue.declare")) return -1;
-    const amqp_queue_declare_ok_t *ok =
-        amqp_queue_declare(connection->state, connection->channel, amqp_cstring_bytes(name), passive, durable, exclusive,
-                           auto_delete, arguments(connection));
-    if (end(connection, "queue.declare")) return -1;
-    *declared = (creload_bytes){ok->queue.bytes, ok->queue.len};
-    *messages = ok->message_count;
-    *consumers = ok->consumer_count;
+    amqp_queue_declare_t declare = {.queue = amqp_cstring_bytes(name),
+                                    .passive = passive,
+                                    .durable = durable,
+                                    .exclusive = exclusive,
+                                    .auto_delete = auto_delete,
+                                    .arguments = arguments(connection)};
+    const void *decoded;
+    if (ask(connection, "queue.declare", AMQP_QUEUE_DECLARE_METHOD, &declare, AMQP_QUEUE_DECLARE_OK_METHOD,
+            declared ? &decoded : NULL))
+        return -1;
+    if (declared) {
+        const amqp_queue_declare_ok_t *ok = decoded;
+        *declared = (creload_queue){{ok->queue.bytes, ok->queue.len}, ok->message_count, ok->consumer_count};
+    }
     return 0;
 }
 
 int creload_bind(creload_connection *connection, const char *queue, const char *exchange, const char *routing_key) {
     if (begin(connection, "queue.bind")) return -1;
-    amqp_queue_bind(connection->state, connection->channel, amqp_cstring_bytes(queue), amqp_cstring_bytes(exchange),
-                    amqp_cstring_bytes(routing_key), arguments(connection));
-    return end(connection, "queue.bind");
+    amqp_queue_bind_t bind = {.queue = amqp_cstring_bytes(queue),
+                              .exchange = amqp_cstring_bytes(exchange),
+                              .routing_key = amqp_cstring_bytes(routing_key),
+                              .arguments = arguments(connection)};
+    return ask(connection, "queue.bind", AMQP_QUEUE_BIND_METHOD, &bind, AMQP_QUEUE_BIND_OK_METHOD, NULL);
 }
 
 int creload_qos(creload_connection *connection, uint16_t prefetch) {
     if (begin(connection, "basic.qos")) return -1;
-    amqp_basic_qos(connection->state, connection->channel, 0, prefetch, false);
-    return end(connection, "basic.qos");
+    amqp_basic_qos_t qos = {.prefetch_count = prefetch};
+    return ask(connection, "basic.qos", AMQP_BASIC_QOS_METHOD, &qos, AMQP_BASIC_QOS_OK_METHOD, NULL);
 }
 
 int creload_consume(creload_connection *connection, const char *queue, bool no_ack, bool exclusive,
                     creload_bytes *consumer_tag) {
     if (begin(connection, "basic.consume")) return -1;
-    const amqp_basic_consume_ok_t *ok =
-        amqp_basic_consume(connection->state, connection->channel, amqp_cstring_bytes(queue), amqp_empty_bytes, false,
-                           no_ack, exclusive, arguments(connection));
-    if (end(connection, "basic.consume")) return -1;
+    amqp_basic_consume_t consume = {.queue = amqp_cstring_bytes(queue),
+                                    .no_ack = no_ack,
+                                    .exclusive = exclusive,
+                                    .arguments = arguments(connection)};
+    const void *decoded;
+    if (ask(connection, "basic.consume", AMQP_BASIC_CONSUME_METHOD, &consume, AMQP_BASIC_CONSUME_OK_METHOD, &decoded))
+        return -1;
+    const amqp_basic_consume_ok_t *ok = decoded;
     *consumer_tag = (creload_bytes){ok->consumer_tag.bytes, ok->consumer_tag.len};
     return 0;
-}
-
-/* A request without an answer. */
-static int tell(creload_connection *connection, const char *operation, amqp_method_number_t id, void *method) {
-    int status = amqp_send_method(connection->state, connection->channel, id, method);
-    creload_clear_outgoing(connection);
-    return status == AMQP_STATUS_OK ? 0 : creload_fail_library(connection, operation, status);
 }
 
 int creload_consume_also(creload_connection *connection, const char *queue, const char *consumer_tag) {
@@ -353,8 +391,9 @@ int creload_cancel(creload_connection *connection, const char *consumer_tag) {
 
 int creload_select_confirms(creload_connection *connection) {
     if (begin(connection, "confirm.select")) return -1;
-    amqp_confirm_select(connection->state, connection->channel);
-    if (end(connection, "confirm.select")) return -1;
+    amqp_confirm_select_t select = {0};
+    if (ask(connection, "confirm.select", AMQP_CONFIRM_SELECT_METHOD, &select, AMQP_CONFIRM_SELECT_OK_METHOD, NULL))
+        return -1;
     connection->confirming = true;
     connection->published = 0;
     return 0;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #define MAX_ENTRIES 64
+#define MAX_ASKED 16
 
 typedef enum assembly { EXPECT_METHOD, EXPECT_HEADER, EXPECT_BODY } assembly;
 
@@ -23,6 +24,12 @@ typedef struct creload_handshake {
     bool is_address;           /* that is an IP address */
 } creload_handshake;
 
+/* A request that was sent while requests are collected. */
+typedef struct creload_asked {
+    const char *operation;
+    amqp_method_number_t answer;
+} creload_asked;
+
 struct creload_connection {
     amqp_connection_state_t state;
     bool alive;                  /* logged in, and neither side has closed */
@@ -31,6 +38,10 @@ struct creload_connection {
     size_t frame_max;            /* bytes of the largest frame that both sides agreed on; librabbitmq takes larger ones */
     bool confirming;
     uint64_t published; /* messages sent since confirm.select */
+
+    bool is_collecting;
+    creload_asked asked[MAX_ASKED]; /* in the order in which the broker answers */
+    size_t asked_count;
 
     creload_error error;
     char text[512];
@@ -51,6 +62,7 @@ struct creload_connection {
     uint64_t body_limit;
     creload_event event;
     creload_event connection_event; /* of channel 0, which may speak in the middle of a message */
+    bool has_waiting_event;         /* that one came between answers, and creload_next() is to return it */
     amqp_table_t headers;
     /* A message of one frame is used where librabbitmq put it. Of a longer one, method and header are copied into
        `detached`, so that librabbitmq's buffers can be given back after each fragment. */
@@ -74,6 +86,8 @@ amqp_socket_t *creload_tls_socket(creload_connection *connection, const char *ho
 int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
 /* 0 when the connection and its channel can be used. */
 int creload_require_channel(creload_connection *connection, const char *operation);
+/* Waits for the answers to the requests that were collected. */
+int creload_await(creload_connection *connection);
 /* Empties what was collected for the next call. */
 void creload_clear_outgoing(creload_connection *connection);
 /* Gives back the memory of the last event. */

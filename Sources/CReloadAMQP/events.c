@@ -199,7 +199,7 @@ static int take_channel_frame(creload_connection *connection, const amqp_frame_t
     }
 }
 
-static int take_connection_frame(creload_connection *connection, const amqp_frame_t *frame) {
+static int take_connection_frame(creload_connection *connection, const char *operation, const amqp_frame_t *frame) {
     if (frame->frame_type != AMQP_FRAME_METHOD) return malformed(connection, "content on channel 0");
     creload_event_kind kind;
     creload_bytes reason = {NULL, 0};
@@ -212,12 +212,18 @@ static int take_connection_frame(creload_connection *connection, const amqp_fram
         kind = CRELOAD_EVENT_UNBLOCKED;
         break;
     case AMQP_CONNECTION_CLOSE_METHOD:
-        return creload_fail_server(connection, "receive", frame->payload.method);
+        return creload_fail_server(connection, operation, frame->payload.method);
     default:
         return malformed(connection, "unexpected method on channel 0");
     }
     connection->connection_event = (creload_event){.kind = kind, .reason = reason};
     return 1;
+}
+
+static int64_t milliseconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* librabbitmq cannot decode the header of the message that is arriving (from 0.14 on, a table in a hundred others is enough),
@@ -227,19 +233,68 @@ static void acknowledge_unread(creload_connection *connection) {
     if (amqp_basic_ack(connection->state, connection->channel, connection->event.tag, false) != AMQP_STATUS_OK) return;
     connection->error.unread = connection->event.consumer_tag;
     struct pollfd end = {.fd = amqp_get_sockfd(connection->state), .events = POLLIN};
-    struct timespec start, now;
     char rest[4096];
     shutdown(end.fd, SHUT_WR);
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    int64_t start = milliseconds_now();
     do {
         if (poll(&end, 1, 1000) != 1 || recv(end.fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    } while (now.tv_sec - start.tv_sec < 2);
+    } while (milliseconds_now() - start < 2000);
+}
+
+/* A frame of another channel than the open one: 1 when it is an event of the connection. */
+static int take_other_frame(creload_connection *connection, const char *operation, const amqp_frame_t *frame) {
+    if (frame->channel == 0) return take_connection_frame(connection, operation, frame);
+    if (frame->channel > connection->last_channel) {
+        return malformed(connection, "a frame on a channel that was never opened");
+    }
+    /* Sent before the broker closed that channel. */
+    amqp_maybe_release_buffers_on_channel(connection->state, frame->channel);
+    return 0;
+}
+
+/* Waits for the answer to one request that was collected. */
+static int await(creload_connection *connection, creload_asked asked) {
+    /* Each has the time that it has when it is sent alone. */
+    const struct timeval *limit = amqp_get_rpc_timeout(connection->state);
+    int64_t deadline = milliseconds_now() + limit->tv_sec * 1000 + limit->tv_usec / 1000;
+    for (;;) {
+        amqp_frame_t frame;
+        int64_t left = deadline - milliseconds_now();
+        struct timeval time = {left / 1000, left % 1000 * 1000};
+        int status = AMQP_STATUS_TIMEOUT;
+        if (left > 0) status = amqp_simple_wait_frame_noblock(connection->state, &frame, &time);
+        if (status != AMQP_STATUS_OK) return creload_fail_library(connection, asked.operation, status);
+        if (frame.channel == connection->channel) {
+            if (frame.frame_type != AMQP_FRAME_METHOD) {
+                return creload_fail(connection, CRELOAD_ORIGIN_PROTOCOL, asked.operation, "a message instead of an answer");
+            }
+            if (frame.payload.method.id == asked.answer) return 0;
+            return creload_fail_server(connection, asked.operation, frame.payload.method);
+        }
+        int result = take_other_frame(connection, asked.operation, &frame);
+        if (result < 0) return -1;
+        if (result > 0) {
+            connection->has_waiting_event = true;
+            connection->connection_event.reason = (creload_bytes){NULL, 0}; /* it does not last until then */
+        }
+    }
+}
+
+int creload_await(creload_connection *connection) {
+    size_t count = connection->alive ? connection->asked_count : 0;
+    connection->asked_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (await(connection, connection->asked[i])) return -1;
+    return 0;
 }
 
 const creload_event *creload_next(creload_connection *connection) {
     if (creload_require_channel(connection, "receive")) return NULL;
     creload_release_event(connection);
+    if (connection->has_waiting_event) {
+        connection->has_waiting_event = false;
+        return &connection->connection_event;
+    }
     static const creload_event nothing = {.kind = CRELOAD_EVENT_NOTHING};
     for (;;) {
         struct timeval now = {0, 0}; /* NULL would mean: wait for ever */
@@ -257,14 +312,9 @@ const creload_event *creload_next(creload_connection *connection) {
         const creload_event *event = &connection->event;
         if (frame.channel == connection->channel) {
             result = take_channel_frame(connection, &frame);
-        } else if (frame.channel == 0) {
-            result = take_connection_frame(connection, &frame);
-            event = &connection->connection_event;
-        } else if (frame.channel <= connection->last_channel) {
-            /* Sent before the broker closed that channel. */
-            amqp_maybe_release_buffers_on_channel(connection->state, frame.channel);
         } else {
-            result = malformed(connection, "a frame on a channel that was never opened");
+            result = take_other_frame(connection, "receive", &frame);
+            event = &connection->connection_event;
         }
         if (result < 0) return NULL;
         if (result > 0) return event;

@@ -1,7 +1,5 @@
 #include "connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
 void creload_clear_outgoing(creload_connection *connection) {
@@ -156,9 +154,4 @@ int creload_publish(creload_connection *connection, const char *exchange, const 
     }
     creload_clear_outgoing(connection);
     return result;
-}
-
-void creload_collect(creload_connection *connection, bool is_collecting) {
-    int on = is_collecting;
-    setsockopt(creload_socket(connection), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
 }

@@ -176,14 +176,29 @@ void creload_add_timestamp(creload_connection *connection, const char *name, uin
 void creload_set_property(creload_connection *connection, creload_property property, const char *value, size_t count);
 void creload_set_timestamp(creload_connection *connection, uint64_t seconds);
 
+/* From `true` until `false` the kernel collects what is sent (TCP_CORK): several messages with three frames each, or several
+   requests, then go out as one segment, and the broker wakes up once. `false` also waits for the answers to the requests, in
+   their order. Its failure is that of the first one that was refused or not answered; the broker does nothing of what
+   follows one that it refuses. No message may come between the answers: no consumer is there yet, and none of what was published
+   waits for its confirm. */
+int creload_collect(creload_connection *connection, bool is_collecting);
+
+/* What the broker says about a queue. */
+typedef struct creload_queue {
+    creload_bytes name;
+    uint32_t messages;  /* ready for delivery */
+    uint32_t consumers;
+} creload_queue;
+
 int creload_declare_exchange(creload_connection *connection, const char *name, const char *type, bool passive,
                              bool durable);
-/* An empty `name` asks for one made by the broker; the name comes back in `declared`. */
+/* An empty `name` asks for one made by the broker; the name comes back in `declared`. Only without `declared` it can be
+   collected. */
 int creload_declare_queue(creload_connection *connection, const char *name, bool passive, bool durable, bool exclusive,
-                          bool auto_delete, creload_bytes *declared, uint32_t *messages, uint32_t *consumers);
+                          bool auto_delete, creload_queue *CRELOAD_NULLABLE declared);
 int creload_bind(creload_connection *connection, const char *queue, const char *exchange, const char *routing_key);
 int creload_qos(creload_connection *connection, uint16_t prefetch);
-/* The consumer's tag is made by the broker and comes back in `consumer_tag`. */
+/* The consumer's tag is made by the broker and comes back in `consumer_tag`. It cannot be collected. */
 int creload_consume(creload_connection *connection, const char *queue, bool no_ack, bool exclusive,
                     creload_bytes *consumer_tag);
 /* Starts one more consumer, whose tag is the caller's, and ends one, without waiting for an answer: meanwhile librabbitmq would
@@ -196,9 +211,6 @@ int creload_select_confirms(creload_connection *connection);
    function waits for ever for a byte from the broker. */
 int creload_publish(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
                     bool persistent, const uint8_t *CRELOAD_NULLABLE body, size_t count, uint64_t *sequence);
-/* Has the kernel collect what is sent until `false` (TCP_CORK): the three frames of a message, and several messages, then go
-   out as one segment, and the broker wakes up once. */
-void creload_collect(creload_connection *connection, bool is_collecting);
 int creload_ack(creload_connection *connection, uint64_t tag, bool multiple);
 int creload_reject(creload_connection *connection, uint64_t tag, bool requeue);
 

@@ -120,6 +120,33 @@ extension String? {
     }
 }
 
+// MARK: - Together
+
+extension Connection {
+    /// Sends what `body` publishes and asks for together, and waits for the answers to all requests afterwards: one way to the
+    /// broker and back.
+    ///
+    /// Only requests that return nothing can be among them, and only where no message can come in between: before the first
+    /// consumer, and with nothing published that waits for its confirm.
+    ///
+    /// - Throws: What `body` throws; or the error of the first request that was refused or not answered. The broker does
+    ///   nothing of what follows one that it refuses.
+    mutating func together<Result>(
+        _ body: (inout Connection) throws(BrokerError) -> Result
+    ) throws(BrokerError) -> Result {
+        _ = unsafe creload_collect(raw, true)
+        let result: Result
+        do throws(BrokerError) {
+            result = try body(&self)
+        } catch {
+            _ = unsafe creload_collect(raw, false)
+            throw error
+        }
+        try check(unsafe creload_collect(raw, false))
+        return result
+    }
+}
+
 // MARK: - Topology
 
 /// The value of an argument of a declare, bind or consume request.
@@ -152,22 +179,27 @@ extension Connection {
         try check(unsafe creload_declare_exchange(raw, name, type, passive, durable))
     }
 
-    /// Declares a queue or a stream (`queue.declare`); `passive` only asks whether it exists, an empty name asks for one
-    /// made by the broker.
-    @discardableResult
+    /// Declares a durable queue or a stream of which nothing has to be known (`queue.declare`); `passive` only asks whether it
+    /// exists.
+    package mutating func ensureQueue(
+        _ name: String, passive: Bool = false, arguments: KeyValuePairs<String, Argument> = [:]
+    ) throws(BrokerError) {
+        add(arguments)
+        try check(unsafe creload_declare_queue(raw, name, passive, true, false, false, nil))
+    }
+
+    /// Declares a queue (`queue.declare`); `passive` only asks whether it exists, an empty name asks for one made by the
+    /// broker.
     package mutating func declareQueue(
         _ name: String, passive: Bool = false, durable: Bool = true, exclusive: Bool = false, autoDelete: Bool = false,
         arguments: KeyValuePairs<String, Argument> = [:]
     ) throws(BrokerError) -> DeclaredQueue {
         add(arguments)
-        var declared = unsafe creload_bytes()
-        var messages: UInt32 = 0
-        var consumers: UInt32 = 0
-        try check(
-            unsafe creload_declare_queue(
-                raw, name, passive, durable, exclusive, autoDelete, &declared, &messages, &consumers))
+        var declared = unsafe creload_queue()
+        try check(unsafe creload_declare_queue(raw, name, passive, durable, exclusive, autoDelete, &declared))
         return DeclaredQueue(
-            name: unsafe string(declared), messageCount: Int(messages), consumerCount: Int(consumers))
+            name: unsafe string(declared.name), messageCount: Int(unsafe declared.messages),
+            consumerCount: Int(unsafe declared.consumers))
     }
 
     /// Binds a queue to an exchange (`queue.bind`).
@@ -279,13 +311,6 @@ extension Connection {
         try check(
             unsafe creload_publish(raw, exchange, routingKey, mandatory, persistent, body, body.count, &sequence))
         return sequence
-    }
-
-    /// Sends what `body` publishes together.
-    mutating func together(_ body: (inout Connection) throws(BrokerError) -> Bool) throws(BrokerError) -> Bool {
-        unsafe creload_collect(raw, true)
-        defer { unsafe creload_collect(raw, false) }
-        return try body(&self)
     }
 
     private func set(_ property: creload_property, _ value: String?) {

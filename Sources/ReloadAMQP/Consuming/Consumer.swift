@@ -307,7 +307,7 @@ struct ConsumerLoop: ConnectionUser {
             guard !backlog.isConfirmed else {
                 throw streamWasMadeAnew("it ends before the offset that was asked for")
             }
-            try connection.declareQueue(topology.journal, passive: true)
+            try connection.ensureQueue(topology.journal, passive: true)
             self.backlog?.brokerAnswered(at: .now)
         }
     }

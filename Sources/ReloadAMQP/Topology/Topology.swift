@@ -69,21 +69,31 @@ package struct Topology: Sendable, Equatable {
     }
 
     private func create(on connection: inout Connection) throws(BrokerError) {
-        try connection.declareExchange(controlExchange, type: "fanout")
-        try connection.declareExchange(statusExchange, type: "topic")
-        try connection.declareExchange(deadExchange, type: "fanout")
-        try connection.declareQueue(deadExchange)
-        try connection.bind(queue: deadExchange, to: deadExchange)
-        if streams != .none { try declareStreams(on: &connection) }
+        try connection.together { (connection) throws(BrokerError) in
+            try connection.declareExchange(controlExchange, type: "fanout")
+            try connection.declareExchange(statusExchange, type: "topic")
+            try connection.declareExchange(deadExchange, type: "fanout")
+            try connection.ensureQueue(deadExchange)
+            try connection.bind(queue: deadExchange, to: deadExchange)
+            guard streams != .none else { return }
+            try connection.ensureQueue(
+                journal,
+                arguments: ["x-queue-type": "stream", "x-max-length-bytes": 1_073_741_824, "x-max-age": "30D"])
+            try connection.bind(queue: journal, to: controlExchange)
+            try connection.ensureQueue(reports, arguments: ["x-queue-type": "stream", "x-max-age": "7D"])
+            try connection.bind(queue: reports, to: statusExchange, routingKey: "#")
+        }
     }
 
     /// Asks for everything that is needed, which takes no permission.
     private func lookFor(on connection: inout Connection) throws(BrokerError) {
-        for (exchange, type) in [(controlExchange, "fanout"), (statusExchange, "topic"), (deadExchange, "fanout")] {
-            try connection.declareExchange(exchange, type: type, passive: true)
+        try connection.together { (connection) throws(BrokerError) in
+            for (exchange, type) in [(controlExchange, "fanout"), (statusExchange, "topic"), (deadExchange, "fanout")] {
+                try connection.declareExchange(exchange, type: type, passive: true)
+            }
+            guard streams == .required else { return }
+            for stream in [journal, reports] { try connection.ensureQueue(stream, passive: true) }
         }
-        guard streams == .required else { return }
-        for stream in [journal, reports] { try connection.declareQueue(stream, passive: true) }
     }
 
     /// What to declare after this error: a broker without streams closes the connection with 541.
@@ -98,14 +108,5 @@ package struct Topology: Sendable, Equatable {
         var topology = self
         topology.streams = .none
         return topology
-    }
-
-    private func declareStreams(on connection: inout Connection) throws(BrokerError) {
-        try connection.declareQueue(
-            journal,
-            arguments: ["x-queue-type": "stream", "x-max-length-bytes": 1_073_741_824, "x-max-age": "30D"])
-        try connection.bind(queue: journal, to: controlExchange)
-        try connection.declareQueue(reports, arguments: ["x-queue-type": "stream", "x-max-age": "7D"])
-        try connection.bind(queue: reports, to: statusExchange, routingKey: "#")
     }
 }
