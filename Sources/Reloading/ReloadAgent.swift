@@ -1,6 +1,7 @@
 // `snapshot` for bodies that suspend and for those that do not.
 // swift-format-ignore-file: AmbiguousTrailingClosureOverload
 
+internal import Dispatch
 internal import FoundationEssentials
 public import Logging
 internal import ReloadAMQP
@@ -30,6 +31,8 @@ public final class ReloadAgent: Sendable {
     private let publisher: Publisher
     private let logger: Logger
     private let state = Mutex(State())
+    /// Zero until the reloader takes messages.
+    private let mayConsume = DispatchSemaphore(value: 0)
 
     private struct State {
         var phase = Phase.new
@@ -109,6 +112,10 @@ public final class ReloadAgent: Sendable {
                 }
             },
             connected: { reloader.announce(.online) })
+        handlers.willConsume = { [mayConsume] in
+            mayConsume.wait()
+            mayConsume.signal()
+        }
         handlers.isReadingBacklog = { reloader.isReadingBacklog($0) }
         handlers.hasRoom = { reloader.hasRoom }
         let warn = { @Sendable (message: String) in
@@ -235,9 +242,11 @@ public final class ReloadAgent: Sendable {
     /// - Throws: ``BrokerError`` when a thread cannot be started.
     public func start() throws {
         guard advance(from: .new, to: .started) else { return }
-        reloader.start()
+        // They log in while the journal is written.
         try publisher.start()
         try consumer.start()
+        reloader.start()
+        mayConsume.signal()
         state.withLock { state in
             state.online = Ticker(every: settings.reportInterval) { [reloader] in
                 reloader.announce(.online)

@@ -9,6 +9,8 @@ package final class Consumer: Sendable {
         /// A message, with its place if it came from a stream. Every receipt has to come back through ``acknowledge(_:)`` or
         /// ``reject(_:)``, from any thread.
         package var delivered: @Sendable (Delivery, Receipt, StreamPosition.Place?) -> Void
+        /// The connection is there; returns when messages may flow.
+        package var willConsume: @Sendable () -> Void = {}
         /// Messages begin to flow.
         package var connected: @Sendable () -> Void
         /// What was published meanwhile is being read, or its end has come.
@@ -124,6 +126,7 @@ struct ConsumerLoop: ConnectionUser {
     }
 
     mutating func connected(_ connection: inout Connection) throws(BrokerError) {
+        handlers.willConsume()
         epoch += 1
         acknowledgements = Acknowledgements(prefetch: prefetch)
         probe = nil
