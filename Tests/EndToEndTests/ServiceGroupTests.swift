@@ -1,5 +1,6 @@
 #if ServiceLifecycle
     import Logging
+    import ReloadCore
     import Reloading
     import ServiceLifecycle
     import Testing
