@@ -19,7 +19,6 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-        .package(url: "https://github.com/apple/swift-crypto", "3.0.0"..<"5.0.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.5.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.6.0"),
@@ -30,11 +29,12 @@ let package = Package(
             pkgConfig: "librabbitmq",
             providers: [.apt(["librabbitmq-dev"]), .yum(["librabbitmq-devel"])]
         ),
-        // OpenSSL is librabbitmq's own: its package brings the headers, and it is loaded with it in any case.
+        // OpenSSL is librabbitmq's own, and loaded with it in any case: for TLS, digests and signatures.
         .target(
             name: "CReloadAMQP", dependencies: ["CRabbitMQ"],
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
+        .target(name: "CReloadCrypto", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
         .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
@@ -48,8 +48,7 @@ let package = Package(
         .target(
             name: "ReloadCore",
             dependencies: [
-                "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML",
-                .product(name: "Crypto", package: "swift-crypto"),
+                "CReloadCrypto", "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
             ]
@@ -80,7 +79,7 @@ let package = Package(
         .testTarget(
             name: "ReloadCoreTests",
             dependencies: [
-                "CReloadGuard", "ReloadCore", "guard-litmus",
+                "CReloadGuard", "ReloadCore", "crypto-exit", "guard-litmus",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
@@ -92,6 +91,10 @@ let package = Package(
             dependencies: ["ReloadAMQP", "ReloadCore", .product(name: "Logging", package: "swift-log")]
         ),
         .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
+        .executableTarget(
+            name: "crypto-exit", dependencies: ["CReloadCrypto"], path: "Tests/CryptoExit",
+            linkerSettings: [.linkedLibrary("ssl")]
+        ),
         .executableTarget(name: "guard-litmus", dependencies: ["CReloadGuard"], path: "Tests/GuardLitmus"),
         .executableTarget(
             name: "test-agent",
@@ -113,7 +116,10 @@ let package = Package(
     cLanguageStandard: .gnu11
 )
 
-let cTargets: Set = ["CReloadAMQP", "CReloadGuard", "CReloadPlugin", "CReloadHost", "CReloadYAML", "guard-litmus"]
+let cTargets: Set = [
+    "CReloadAMQP", "CReloadCrypto", "CReloadGuard", "CReloadPlugin", "CReloadHost", "CReloadYAML", "crypto-exit",
+    "guard-litmus",
+]
 for target in package.targets where target.type != .system && !cTargets.contains(target.name) {
     target.swiftSettings = [
         .enableUpcomingFeature("ExistentialAny"),

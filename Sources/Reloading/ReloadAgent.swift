@@ -58,11 +58,12 @@ public final class ReloadAgent: Sendable {
     ///
     /// - Throws: ``BrokerError`` for a URL or a `passfile:` that cannot be read, ``ReloadError`` with `state.locked` when
     ///   another live instance has the state directory, and with `keys.unusable` when the trusted keys cannot be read or are
-    ///   none: what should be checked is never taken unchecked. A state directory that cannot be written is an error in the
-    ///   log.
+    ///   none: what should be checked is never taken unchecked. The same where OpenSSL has no Ed25519 for this process, and
+    ///   `state.unusable` where it has no SHA-256. A state directory that cannot be written is an error in the log.
     public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
         self.settings = settings
         self.logger = logger
+        try Digest.check()
         var topology = Topology(
             controlExchange: settings.controlExchange, statusExchange: settings.statusExchange,
             deadExchange: settings.deadExchange)

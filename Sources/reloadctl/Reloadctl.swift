@@ -51,6 +51,7 @@ struct Reloadctl: ParsableCommand {
         enlargeStack()
         do {
             var command = try parseAsRoot()
+            try Digest.check()
             try command.run()
         } catch let status as ExitStatus {
             status.end()

@@ -200,9 +200,7 @@ import Testing
     private func litmus(_ arguments: String...) throws -> Run {
         let process = Process()
         let output = Pipe()
-        let bundle = CommandLine.arguments.first { $0.hasSuffix(".xctest") } ?? CommandLine.arguments[0]
-        process.executableURL = URL(fileURLWithPath: bundle).deletingLastPathComponent()
-            .appendingPathComponent("guard-litmus")
+        process.executableURL = program("guard-litmus")
         process.arguments = arguments
         process.standardOutput = output
         try process.run()

@@ -8,7 +8,7 @@ import Testing
 
 /// An instance that takes only signed requests, and a publisher that signs.
 private struct SignedScene {
-    let key = SigningKey()
+    let key: SigningKey
     let keys: String
     var scene: Scene
     let rules: ConfigTarget<Rules>
@@ -19,6 +19,7 @@ private struct SignedScene {
     ) throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        key = try SigningKey()
         keys = folder.appendingPathComponent("keys.yaml").path
         try Self.entry(key, modules, kinds).write(toFile: keys, atomically: true, encoding: .utf8)
         scene = try Scene(
@@ -151,7 +152,7 @@ private struct SignedScene {
 
     @Test func revokedKey() async throws {
         let world = try SignedScene()
-        let newer = SigningKey()
+        let newer = try SigningKey()
         // Rotation: both are good for a while.
         try (SignedScene.entry(world.key) + SignedScene.entry(newer).replacing("keys:\n", with: ""))
             .write(toFile: world.keys, atomically: true, encoding: .utf8)
@@ -184,7 +185,7 @@ private struct SignedScene {
         try "".write(toFile: world.keys, atomically: true, encoding: .utf8)
         #expect(try await world.answer(to: world.signed(world.request(SignedScene.module(5)))).state == .applied)
         #expect(try await world.answer(to: world.request(SignedScene.module(6))).code == .messageUnsigned)
-        let newer = SigningKey()
+        let newer = try SigningKey()
         try SignedScene.entry(newer).write(toFile: world.keys, atomically: true, encoding: .utf8)
         let old = try world.signed(world.request(SignedScene.module(7)))
         #expect(try await world.answer(to: old).code == .messageUnknownKey)
@@ -504,9 +505,10 @@ private struct SignedScene {
 /// Key files: what is not good is an error at the start, and never a set of keys that lets more through.
 @Suite(.timeLimit(.minutes(5))) struct KeyFileTests {
     private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
-    private let key = SigningKey()
+    private let key: SigningKey
 
     init() throws {
+        key = try SigningKey()
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     }
 

@@ -15,8 +15,12 @@ import Testing
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let state = folder.appendingPathComponent("state")
         try FileManager.default.copyItem(at: Self.fixtures.appendingPathComponent("state-of-2f83033"), to: state)
-        for path in [state, state.appendingPathComponent("artifacts")] {
-            try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: path.path)
+        // A clone keeps no modes.
+        for path in [""] + (try FileManager.default.subpathsOfDirectory(atPath: state.path)) {
+            let isFolder = ["", "artifacts", "attempts"].contains(path)
+            try FileManager.default.setAttributes(
+                [.posixPermissions: isFolder ? 0o700 : 0o600],
+                ofItemAtPath: state.appendingPathComponent(path).path)
         }
         return try Scene(in: folder)
     }

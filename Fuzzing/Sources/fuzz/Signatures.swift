@@ -43,7 +43,7 @@ extension Fuzz {
     }
 
     private static let trusted: (signing: SigningKey, keys: TrustedKeys)? = {
-        let key = SigningKey()
+        guard let key = try? SigningKey() else { return nil }
         let text = "keys: [{key: \(key.publicKey), modules: ['*'], kinds: [config]}]"
         return (try? TrustedKeys(text: text)).map { (key, $0) }
     }()

@@ -1,4 +1,4 @@
-internal import Crypto
+internal import CReloadCrypto
 
 /// SHA-256 of an artifact as the protocol writes it: `sha256:<64 lowercase hexadecimal digits>`.
 package enum Digest {
@@ -7,13 +7,21 @@ package enum Digest {
 
     /// The digest of bytes in memory.
     package static func of(_ bytes: [UInt8]) -> String {
-        text(SHA256.hash(data: bytes))
+        var digest = DigestAccumulator()
+        digest.update(bytes[...])
+        return digest.finish()
     }
 
-    static func text(_ digest: SHA256.Digest) -> String {
+    /// Throws `state.unusable` where OpenSSL has no SHA-256 for this process. Nothing works without: whatever else is called
+    /// then ends the process.
+    package static func check() throws(ReloadError) {
+        guard creload_crypto_has_sha256() else { throw ReloadError(.stateUnusable, OpenSSL.lacks("SHA-256")) }
+    }
+
+    fileprivate static func text(_ digest: [UInt8]) -> String {
         func digit(_ value: UInt8) -> UInt8 { value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") + value - 10 }
         var text = Array(prefix.utf8)
-        text.reserveCapacity(text.count + 2 * SHA256.Digest.byteCount)
+        text.reserveCapacity(text.count + 2 * digest.count)
         for byte in digest {
             text.append(digit(byte >> 4))
             text.append(digit(byte & 15))
@@ -23,14 +31,26 @@ package enum Digest {
 }
 
 /// A digest that grows chunk by chunk.
-struct DigestAccumulator {
-    private var hash = SHA256()
+@safe struct DigestAccumulator: ~Copyable {
+    private let hash: OpaquePointer
+
+    init() {
+        guard let hash = unsafe creload_crypto_hash_begin() else { Self.fail() }
+        unsafe self.hash = hash
+    }
+
+    deinit { unsafe creload_crypto_hash_free(hash) }
 
     mutating func update(_ bytes: ArraySlice<UInt8>) {
-        unsafe bytes.withUnsafeBytes { unsafe hash.update(bufferPointer: $0) }
+        let isDone = unsafe bytes.withUnsafeBytes { unsafe creload_crypto_hash_add(hash, $0.baseAddress, $0.count) }
+        if !isDone { Self.fail() }
     }
 
     consuming func finish() -> String {
-        Digest.text(hash.finalize())
+        var digest = [UInt8](repeating: 0, count: Int(CRELOAD_CRYPTO_DIGEST_SIZE))
+        if unsafe !creload_crypto_hash_end(hash, &digest) { Self.fail() }
+        return Digest.text(digest)
     }
+
+    private static func fail() -> Never { fatalError(OpenSSL.lacks("SHA-256")) }
 }

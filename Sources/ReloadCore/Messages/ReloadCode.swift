@@ -130,13 +130,15 @@ public struct ReloadCode: RawRepresentable, Hashable, Sendable, Codable, CustomS
 
     /// Another live instance uses the state directory.
     public static let stateLocked = Self(rawValue: "state.locked")
-    /// The state directory cannot be made or written, or others may change it.
+    /// The state directory cannot be made or written, or others may change it; or OpenSSL has no SHA-256, without which nothing
+    /// can be checked.
     public static let stateUnusable = Self(rawValue: "state.unusable")
 
     /// The journal could not be written; what runs is not affected.
     public static let stateNotSaved = Self(rawValue: "state.not_saved")
 
-    /// The file with the trusted keys, or with the signing key, is missing, empty, badly written or open to others.
+    /// The file with the trusted keys, or with the signing key, is missing, empty, badly written or open to others; or OpenSSL
+    /// has no Ed25519.
     public static let keysUnusable = Self(rawValue: "keys.unusable")
 
     /// Every code there is.

@@ -1,4 +1,3 @@
-internal import Crypto
 internal import FoundationEssentials
 
 /// A publisher's signature on a request: the value of the AMQP header `x-reload-signature`, written
@@ -20,7 +19,7 @@ package struct RequestSignature: Sendable, Equatable {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard words.count == 3, words[0] == Self.algorithm, words[1].utf8.count == Self.keyIDLength,
             words[1].utf8.allSatisfy({ Digest.hexDigits.contains($0) }), words[2].utf8.count == 88,
-            let signature = Data(base64Encoded: String(words[2])), signature.count == 64
+            let signature = Data(base64Encoded: String(words[2])), signature.count == Ed25519.signatureSize
         else {
             throw ReloadError(
                 .messageBadSignature, "\(Self.header) is not \"\(Self.algorithm) <key id> <64 bytes in base64>\"")
@@ -40,8 +39,8 @@ package struct RequestSignature: Sendable, Equatable {
     private static let keyIDLength = 16
 
     /// The id of a public key, given as its 32 bytes.
-    static func keyID(of publicKey: Data) -> String {
-        String(Digest.of(Array(publicKey)).dropFirst(Digest.prefix.count).prefix(keyIDLength))
+    static func keyID(of publicKey: [UInt8]) -> String {
+        String(Digest.of(publicKey).dropFirst(Digest.prefix.count).prefix(keyIDLength))
     }
 
     /// What is signed: a line that says what it is, a line each for the message id, the exchange and the seconds of the AMQP

@@ -1,20 +1,28 @@
-internal import Crypto
 internal import FoundationEssentials
 internal import Glibc
 
 /// An Ed25519 key that requests are signed with, kept in a file as `openssl genpkey -algorithm ed25519` writes it (PKCS #8 in
 /// PEM).
 package struct SigningKey: Sendable {
-    private let key: Curve25519.Signing.PrivateKey
+    private let privateBytes: [UInt8]
+    private let publicBytes: [UInt8]
 
-    /// Makes a new key.
-    package init() {
-        key = Curve25519.Signing.PrivateKey()
+    private init(_ bytes: [UInt8]) throws(ReloadError) {
+        privateBytes = bytes
+        publicBytes = try Ed25519.publicKey(of: bytes)
+    }
+
+    /// Makes a new key, from the kernel's random numbers.
+    ///
+    /// - Throws: `keys.unusable` where there is no Ed25519.
+    package init() throws(ReloadError) {
+        try self.init((0..<Ed25519.keySize).map { _ in UInt8.random(in: .min ... .max) })
     }
 
     /// Reads a key.
     ///
-    /// - Throws: `keys.unusable` with what is wrong; also when others than the owner may read the file.
+    /// - Throws: `keys.unusable` with what is wrong; also when others than the owner may read the file, and where there is no
+    ///   Ed25519.
     package init(file: String) throws(ReloadError) {
         let text: String
         do throws(ProtectedFile.Refusal) {
@@ -23,10 +31,9 @@ package struct SigningKey: Sendable {
             throw ReloadError(.keysUnusable, "\(file): \(error.reason)")
         }
         guard let bytes = PEM.bytes(of: text, label: Self.label),
-            bytes.count == Self.prefix.count + 32, bytes.starts(with: Self.prefix),
-            let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes.suffix(32))
+            bytes.count == Self.prefix.count + Ed25519.keySize, bytes.starts(with: Self.prefix)
         else { throw ReloadError(.keysUnusable, "\(file) is no Ed25519 key in PEM (PKCS #8)") }
-        self.key = key
+        try self.init(Array(bytes.suffix(Ed25519.keySize)))
     }
 
     /// Writes the key to a new file that only its owner may read.
@@ -36,7 +43,7 @@ package struct SigningKey: Sendable {
         guard let descriptor = FileDescriptor(file, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600) else {
             throw ReloadError(.keysUnusable, "cannot make \(file): \(systemText())")
         }
-        let text = PEM.text(Self.prefix + key.rawRepresentation, label: Self.label)
+        let text = PEM.text(Self.prefix + privateBytes, label: Self.label)
         guard descriptor.write(Array(text.utf8)[...]), descriptor.flush() else {
             let reason = systemText()
             unsafe unlink(file)
@@ -45,22 +52,19 @@ package struct SigningKey: Sendable {
     }
 
     /// The id that its signatures bear.
-    package var id: String { RequestSignature.keyID(of: key.publicKey.rawRepresentation) }
+    package var id: String { RequestSignature.keyID(of: publicBytes) }
 
     /// The public half as a trusted-keys file has it: SubjectPublicKeyInfo in base64, the middle line of what
     /// `openssl pkey -pubout` writes.
     package var publicKey: String {
-        (TrustedKeys.Key.prefix + key.publicKey.rawRepresentation).base64EncodedString()
+        (TrustedKeys.Key.prefix + publicBytes).base64EncodedString()
     }
 
     /// Signs a message that is published to `exchange`: sets its header. Nothing of what is signed may change after that.
     package func sign(_ envelope: inout Envelope, exchange: String) throws(ReloadError) {
         let bytes = try RequestSignature.signedBytes(envelope, exchange: exchange)
-        guard let signature = try? key.signature(for: bytes) else {
-            throw ReloadError(.keysUnusable, "the key \(id) cannot sign")
-        }
-        envelope.headers[RequestSignature.header] = .string(
-            RequestSignature(keyID: id, bytes: Array(signature)).text)
+        let signature = try Ed25519.signature(for: bytes, by: privateBytes)
+        envelope.headers[RequestSignature.header] = .string(RequestSignature(keyID: id, bytes: signature).text)
     }
 
     private static let label = "PRIVATE KEY"

@@ -1,4 +1,3 @@
-internal import Crypto
 internal import FoundationEssentials
 internal import Glibc
 internal import Synchronization
@@ -14,7 +13,8 @@ package struct TrustedKeys: Sendable {
         /// Globs over module names.
         let modules: [String]
         let kinds: Set<ModuleKind>
-        fileprivate let key: Curve25519.Signing.PublicKey
+        /// 32 bytes.
+        fileprivate let key: [UInt8]
 
         /// SubjectPublicKeyInfo (RFC 8410) in front of the key's 32 bytes; there is only one way to write it.
         static let prefix = Data([0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00])
@@ -53,7 +53,7 @@ package struct TrustedKeys: Sendable {
 
     /// Who signed, if that is one of these keys and the signature is its own.
     ///
-    /// - Throws: `message.unsigned`, `message.unknown_key`, `message.bad_signature`.
+    /// - Throws: `message.unsigned`, `message.unknown_key`, `message.bad_signature`; `keys.unusable` where there is no Ed25519.
     func signer(of envelope: Envelope, exchange: String) throws(ReloadError) -> Key {
         guard let header = envelope.headers[RequestSignature.header] else {
             throw ReloadError(
@@ -67,7 +67,7 @@ package struct TrustedKeys: Sendable {
             throw ReloadError(.messageUnknownKey, "the key \(signature.keyID) is not trusted here")
         }
         let bytes = try RequestSignature.signedBytes(envelope, exchange: exchange)
-        guard key.key.isValidSignature(signature.bytes, for: bytes) else {
+        guard try Ed25519.isValid(signature.bytes, for: bytes, by: key.key) else {
             throw ReloadError(
                 .messageBadSignature,
                 "the signature of key \(key.id) is not one for this message to exchange \(exchange)")
@@ -90,17 +90,17 @@ package struct TrustedKeys: Sendable {
         init(from decoder: any Decoder) throws {
             let container = try decoder.strictContainer(["key", "name", "modules", "kinds"])
             let text = try container.decode(String.self, forKey: Word("key"))
-            guard let bytes = Data(base64Encoded: text), bytes.count == Key.prefix.count + 32,
-                bytes.starts(with: Key.prefix),
-                let key = try? Curve25519.Signing.PublicKey(rawRepresentation: bytes.suffix(32))
+            guard let bytes = Data(base64Encoded: text), bytes.count == Key.prefix.count + Ed25519.keySize,
+                bytes.starts(with: Key.prefix)
             else {
                 throw DecodingError.dataCorruptedError(
                     forKey: Word("key"), in: container,
                     debugDescription: "not an Ed25519 public key in base64 (the middle line of its PEM)")
             }
+            let key = Array(bytes.suffix(Ed25519.keySize))
             let kinds = try container.decode([ModuleKind].self, forKey: Word("kinds"))
             self.key = Key(
-                id: RequestSignature.keyID(of: key.rawRepresentation),
+                id: RequestSignature.keyID(of: key),
                 name: try container.decodeIfPresent(String.self, forKey: Word("name")),
                 modules: try container.decode([String].self, forKey: Word("modules")), kinds: Set(kinds), key: key)
         }
@@ -143,8 +143,10 @@ package final class TrustedKeysFile: Sendable {
     /// Reads the file.
     ///
     /// - Parameter patience: for how long the keys from before count when the file is not good: somebody may be writing it.
-    /// - Throws: `keys.unusable`, also for a file that others than its owner may write.
+    /// - Throws: `keys.unusable`, also for a file that others than its owner may write, and where there is no Ed25519: then every
+    ///   request would be refused.
     package init(path: String, patience: Duration = .seconds(10)) throws(ReloadError) {
+        try Ed25519.check()
         self.path = path
         self.patience = patience
         // The stamp first: what changes after it is seen the next time.

@@ -28,7 +28,7 @@ struct Keygen: ParsableCommand {
     }
 
     func run() throws {
-        let key = SigningKey()
+        let key = try SigningKey()
         try key.write(to: file)
         let line = KeyLine(
             keyID: key.id, file: file, key: key.publicKey, modules: module, kinds: kind.map(\.rawValue))
