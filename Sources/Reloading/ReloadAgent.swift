@@ -243,11 +243,11 @@ public final class ReloadAgent: Sendable {
     /// - Throws: ``BrokerError`` when a thread cannot be started.
     public func start() throws {
         guard advance(from: .new, to: .started) else { return }
-        // They log in while the journal is written.
-        try publisher.start()
+        // It logs in while the journal is written.
         try consumer.start()
         reloader.start()
         mayConsume.signal()
+        try publisher.start()
         state.withLock { state in
             state.online = Ticker(every: settings.reportInterval) { [reloader] in
                 reloader.announce(.online)

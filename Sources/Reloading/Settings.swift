@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import Glibc
 internal import ReloadAMQP
 
 extension ReloadAgent {
@@ -77,9 +78,8 @@ extension ReloadAgent {
         /// Settings with their defaults.
         public init(service: String) {
             self.service = service
-            let environment = ProcessInfo.processInfo.environment
-            source = BrokerSource(text: environment["AMQP_URL"] ?? "amqp://guest:guest@127.0.0.1:5672/")
-            trustedKeys = environment["RELOAD_TRUSTED_KEYS"]
+            source = BrokerSource(text: variable("AMQP_URL") ?? "amqp://guest:guest@127.0.0.1:5672/")
+            trustedKeys = variable("RELOAD_TRUSTED_KEYS")
         }
 
         /// The instance as reports name it.
@@ -89,10 +89,9 @@ extension ReloadAgent {
 
         /// The folder that ``stateDirectory`` comes to.
         public var stateDirectoryPath: String {
-            let environment = ProcessInfo.processInfo.environment
-            if let path = stateDirectory ?? environment["RELOAD_STATE_DIR"] { return path }
+            if let path = stateDirectory ?? variable("RELOAD_STATE_DIR") { return path }
             let home =
-                environment["XDG_STATE_HOME"] ?? FileManager.default.homeDirectoryForCurrentUser.path + "/.local/state"
+                variable("XDG_STATE_HOME") ?? FileManager.default.homeDirectoryForCurrentUser.path + "/.local/state"
             return "\(home)/reload-agent/\(service)/\(lastingName.replacing("/", with: "_"))"
         }
 
@@ -113,4 +112,9 @@ private struct BrokerSource: Sendable, CustomStringConvertible, CustomDebugStrin
     }
     var debugDescription: String { description }
     var customMirror: Mirror { Mirror(self, children: ["url": description]) }
+}
+
+/// A variable of the environment, without the dictionary of all of them that `ProcessInfo` makes.
+private func variable(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
 }

@@ -21,6 +21,7 @@ import Testing
         }
 
         func connected(_ connection: inout Connection) {}
+        func begins() {}
         func passesOver(_ message: borrowing ArrivingMessage) -> Bool { false }
         func passedOver(on connection: inout Connection) {}
         func handle(_ event: BrokerEvent, on connection: inout Connection) {}

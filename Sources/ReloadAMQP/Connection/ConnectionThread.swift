@@ -10,6 +10,8 @@ internal import Synchronization
 protocol ConnectionUser: Sendable {
     /// The connection is new and the topology declared.
     mutating func connected(_ connection: inout Connection) throws(BrokerError)
+    /// The connection is in use from now on.
+    mutating func begins()
     /// Looks at a message before anything of it is copied; `true` when it need not be.
     mutating func passesOver(_ message: borrowing ArrivingMessage) throws(BrokerError) -> Bool
     /// A message was passed over.
@@ -147,7 +149,10 @@ final class ConnectionThread: Sendable {
                         "the broker's certificate is not checked (verify_none)", metadata: ["broker": "\(settings.url)"]
                     )
                 }
-                if enter(.connected, user) { try serve(&connection, &user) }
+                if enter(.connected, user) {
+                    user.begins()
+                    try serve(&connection, &user)
+                }
                 connection.close()
             } catch {
                 topology = topology.afterFailure(error)

@@ -161,8 +161,9 @@ struct ConsumerLoop: ConnectionUser {
             try connection.bind(queue: queue.name, to: topology.controlExchange)
             _ = try connection.consume(queue.name, exclusive: true)
         }
-        handlers.connected()
     }
+
+    mutating func begins() { handlers.connected() }
 
     /// Makes the queue where it is missing, and sees that it gets requests; returns how many messages wait in it.
     private func declare(_ name: String, _ expiry: Int64, on connection: inout Connection) throws(BrokerError) -> Int {

@@ -81,6 +81,8 @@ private struct PublisherLoop: ConnectionUser {
         try connection.selectConfirms()
     }
 
+    mutating func begins() {}
+
     mutating func passesOver(_ message: borrowing ArrivingMessage) -> Bool { false }
 
     mutating func passedOver(on connection: inout Connection) {}
