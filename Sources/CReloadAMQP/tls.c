@@ -213,6 +213,10 @@ int creload_explain_tls(creload_connection *connection, const char *operation, i
         explain_certificate(connection, operation);
     } else if (handshake->alert >= 0) {
         explain_alert(connection, operation);
+    } else if (status == AMQP_STATUS_SSL_ERROR && handshake->is_certificate_asked && !handshake->has_certificate) {
+        /* With TLS 1.3 this side goes on before the broker has seen that there is none, and may lose its alert. */
+        creload_fail_tls(connection, operation, CRELOAD_PROBLEM_NO_CERTIFICATE,
+                         "the broker asked for a client certificate and closed the connection: give certfile and keyfile");
     } else if (status != AMQP_STATUS_SSL_CONNECTION_FAILED) {
         return 0;
     } else if (error == 0 || ERR_GET_LIB(error) != ERR_LIB_SSL) {

@@ -8,7 +8,7 @@ import Reloading
 import Testing
 
 /// The counters of the broker layer, which only a broker can move.
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     @Suite struct CounterTests {
         /// The process has one metrics system; these tests are the only ones that look at it.
         private static let metrics: TestMetrics = {

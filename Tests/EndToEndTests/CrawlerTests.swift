@@ -3,8 +3,8 @@ import ReloadCore
 import Synchronization
 import Testing
 
-extension EndToEnd {
-    /// Everything between an operator's command and a running crawler, on a broker of its own.
+extension EndToEnd.OneBroker {
+    /// Everything between an operator's command and a running crawler.
     @Suite struct CrawlerTests {
         @Test func aConfigChangeReachesEveryCrawler() async throws {
             try await World.run { world in
@@ -120,6 +120,25 @@ extension EndToEnd {
             }
         }
 
+        @Test func aCrawlerThatIsAskedToEndSaysOfflineAndExitsClean() async throws {
+            try await World.run { world in
+                let crawler = try await world.crawler(site: try await world.site())
+                try await crawler.line { $0.records > 0 }
+                let service = world.service
+                _ = try await Wire(broker: world.broker).report {
+                    $0.service == service && $0.state == .offline ? true : nil
+                } after: {
+                    crawler.command.signal(SIGTERM)
+                }
+                #expect(await crawler.command.outcome().status == 0)
+            }
+        }
+    }
+}
+
+extension EndToEnd {
+    /// The same when the broker goes, each test on one of its own.
+    @Suite(.serialized, .inTurn) struct CrawlerBrokerTests {
         @Test func aCrawlerStartsWhileTheBrokerIsAway() async throws {
             let broker = try await Broker.start()
             try await broker.run("stop")
@@ -182,20 +201,6 @@ extension EndToEnd {
                 try await crawler.line { $0.rules.revision == 2 && $0.failed == 0 }
             }
             try await broker.stop()
-        }
-
-        @Test func aCrawlerThatIsAskedToEndSaysOfflineAndExitsClean() async throws {
-            try await World.run { world in
-                let crawler = try await world.crawler(site: try await world.site())
-                try await crawler.line { $0.records > 0 }
-                let service = world.service
-                _ = try await Wire(broker: world.broker).report {
-                    $0.service == service && $0.state == .offline ? true : nil
-                } after: {
-                    crawler.command.signal(SIGTERM)
-                }
-                #expect(await crawler.command.outcome().status == 0)
-            }
         }
     }
 }

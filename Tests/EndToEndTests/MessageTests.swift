@@ -31,7 +31,7 @@ private struct WarningLog: LogHandler {
     }
 }
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     /// Messages of all kinds to an agent in this process, over a real broker.
     @Suite struct MessageTests {
         private func agent(
@@ -302,12 +302,10 @@ extension Broker {
 
     /// Waits until every delivered message of every queue is acknowledged.
     func awaitNoUnacknowledged() async throws {
-        while true {
-            let list = try await run(
-                "ctl", "--quiet", "list_queues", "name", "messages_unacknowledged", "--no-table-headers"
-            ).output
-            let unacknowledged = list.split(separator: "\n").filter { $0.hasPrefix("amq.gen") && !$0.hasSuffix("\t0") }
-            if unacknowledged.isEmpty { return }
-        }
+        try await wait(
+            until: """
+                [] =:= [N || [{name, {resource, _, queue, <<"amq.gen", _/binary>>}}, {messages_unacknowledged, N}] <- \
+                rabbit_amqqueue:info_all(<<"/">>, [name, messages_unacknowledged]), N =/= 0]
+                """)
     }
 }

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     /// The operators' commands against real crawlers.
     @Suite struct ReloadctlTests {
         @Test(arguments: [

@@ -5,7 +5,7 @@ import Testing
 
 extension EndToEnd.Faults {
     /// An instance fails, or the machine under it.
-    @Suite struct AgentTests {
+    @Suite(.serialized, .withBroker) struct AgentTests {
         /// Where an instance dies.
         struct Step: Sendable, CustomTestStringConvertible {
             var name: String
@@ -195,7 +195,7 @@ extension EndToEnd.Faults {
                 try agent.pause()
                 try await row.publish(40)
                 // The broker misses two heartbeats.
-                while try await !world.broker.connections(of: "\(world.service):one").isEmpty {}
+                try await world.broker.isGone("\(world.service):one")
                 try await row.publish(40)
                 try agent.goOn()
                 row.healed()

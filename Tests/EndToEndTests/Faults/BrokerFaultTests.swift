@@ -3,7 +3,7 @@ import Testing
 
 extension EndToEnd.Faults {
     /// The broker fails; two instances read the stream, and one has a queue of its own.
-    @Suite struct BrokerTests {
+    @Suite(.serialized, .withBroker) struct BrokerTests {
         @Test func restarted() async throws {
             try await row("broker restarted in order") { world, row in
                 let agents = try await fleet(world, row)
@@ -223,15 +223,23 @@ extension Broker {
 
     /// Waits until the broker has stopped reading from a connection of this name.
     func isBlocked(_ name: String) async throws {
-        while true {
-            let list = try await run(
-                "ctl", "--quiet", "list_connections", "state", "client_properties", "--no-table-headers"
-            ).output
-            if list.split(separator: "\n").contains(where: { $0.hasPrefix("blocked\t") && $0.contains("\"\(name)\"") })
-            {
-                return
-            }
-        }
+        try await wait(until: "lists:member(blocked, \(states(of: name)))")
+    }
+
+    /// Waits until the broker knows no connection of this name.
+    func isGone(_ name: String) async throws { try await wait(until: "\(states(of: name)) =:= []") }
+
+    /// Erlang: the states of the connections of this name.
+    private func states(of name: String) -> String {
+        #"[S || [{state, S}, {client_properties, P}] <- rabbit_networking:connection_info_all([state, client_properties]), "#
+            + #"lists:keyfind(<<"connection_name">>, 1, P) =:= {<<"connection_name">>, longstr, <<"\#(name)">>}]"#
+    }
+
+    /// Waits inside the broker until an Erlang expression is true: each time it is asked from here, an Erlang starts.
+    func wait(until expression: String) async throws {
+        try await run(
+            "ctl", "eval",
+            "Wait = fun Wait() -> case \(expression) of true -> ok; _ -> timer:sleep(50), Wait() end end, Wait().")
     }
 }
 

@@ -25,14 +25,14 @@ func whileBroken(_ body: () async throws -> Void, mend: () async throws -> Void)
 extension EndToEnd {
     /// The fault matrix: each row breaks something, counts what was asked and what was answered, and prints both.
     ///
-    /// The rows have a broker of their own, which no row leaves broken.
-    @Suite(.withBroker, .timeLimit(.minutes(2))) enum Faults {
-        /// Whether the places where a test can end an agent are compiled in; in CI they have to be.
+    /// Each suite has a broker of its own, which no row leaves broken.
+    @Suite(.timeLimit(.minutes(2))) enum Faults {
+        /// Whether the places where a test can end an agent are compiled in; where nothing may be missing they have to be.
         static var hasFaultPoints: Bool {
             #if FaultPoints
                 true
             #else
-                ProcessInfo.processInfo.environment["CI"] != nil
+                Repository.mustBeReady
             #endif
         }
     }

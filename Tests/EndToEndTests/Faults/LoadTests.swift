@@ -3,7 +3,7 @@ import Testing
 
 extension EndToEnd {
     /// Many requests at once, and faults while they are on their way. On a broker of its own, since its streams grow long.
-    @Suite(.withBroker, .timeLimit(.minutes(3))) struct LoadTests {
+    @Suite(.serialized, .withBroker, .timeLimit(.minutes(3))) struct LoadTests {
         @Test func catchUp() async throws {
             try await row("10,000 requests for 100 modules while an instance was away: 100 loads") { world, row in
                 let configs = (1...100).map { "rules-\($0)" }

@@ -114,7 +114,7 @@ struct ProxyTests {
 
 extension EndToEnd.Faults {
     /// The network fails between instances and a broker that is well; the requests are published beside it.
-    @Suite struct NetworkTests {
+    @Suite(.serialized, .withBroker) struct NetworkTests {
         @Test func partition() async throws {
             try await row("network stalls for more than two heartbeats") { world, row in
                 try await through(world) { proxy in

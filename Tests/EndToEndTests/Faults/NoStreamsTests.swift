@@ -5,7 +5,7 @@ import Testing
 
 extension EndToEnd.Faults {
     /// A broker that has no streams: instances have queues of their own.
-    @Suite struct NoStreamsTests {
+    @Suite(.inTurn) struct NoStreamsTests {
         private func wire(_ world: World) -> Wire {
             var wire = Wire(broker: world.broker)
             wire.topology.streams = .none

@@ -4,7 +4,7 @@ import Testing
 
 extension EndToEnd.Faults {
     /// `reloadctl publish` against a broker that fails: it ends in time, and says what became of the request.
-    @Suite struct PublisherTests {
+    @Suite(.serialized, .withBroker) struct PublisherTests {
         /// A broker that stops in the middle.
         struct Stop: Sendable, CustomTestStringConvertible {
             var testDescription: String

@@ -6,7 +6,7 @@ import Testing
 
 extension EndToEnd {
     /// Whatever a publisher puts into a message costs an agent at most one refusal.
-    @Suite(.withBroker) struct PoisonTests {
+    @Suite(.serialized, .withBroker) struct PoisonTests {
         /// An agent that gets tables in tables through a queue, where a stream would take them out, on a thread whose stack
         /// would be a megabyte; and one that reads the stream.
         @Test(arguments: ["stream", "queue"])

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     /// Agents that take only what is signed, and operators who sign.
     @Suite struct SignatureTests {
         @Test func onlySignedRequestsAreCarriedOut() async throws {

@@ -4,7 +4,7 @@ import ReloadCore
 import Reloading
 import Testing
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     /// Who looks at the process list, at logs, reports, error texts and crashes for a password.
     @Suite struct WirePasswordTests {
         private static let password = "h0rse-b4ttery/st4ple"

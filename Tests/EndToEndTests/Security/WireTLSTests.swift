@@ -5,7 +5,7 @@ import Testing
 
 extension EndToEnd {
     /// Who listens on the way, or speaks for the broker; and every way in which TLS can fail by mistake.
-    @Suite struct WireTLSTests {
+    @Suite(.serialized, .inTurn) struct WireTLSTests {
         /// Runs a test with a broker that has a TLS listener.
         private func withBroker(
             _ options: String..., body: (Broker, _ tls: Broker, Certificates) async throws -> Void

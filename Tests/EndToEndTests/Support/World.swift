@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import Synchronization
 import Testing
 
 /// The repository's folders and what was built of it.
@@ -13,11 +14,13 @@ enum Repository {
     static let binaries =
         ProcessInfo.processInfo.environment["RELOAD_TEST_BINARIES"] ?? example + "/.build/release"
 
-    /// Without them nothing can be tested end to end; where they must be there, in CI, that is a failure and no skip.
-    static var isReady: Bool {
-        ProcessInfo.processInfo.environment["CI"] != nil
-            || FileManager.default.isExecutableFile(atPath: binaries + "/crawler")
+    /// Whether what is missing is a failure and no skip: in CI, and where scripts/test has built it.
+    static var mustBeReady: Bool {
+        ["CI", "RELOAD_TEST_BINARIES"].contains { ProcessInfo.processInfo.environment[$0] != nil }
     }
+
+    /// Without them nothing can be tested end to end.
+    static var isReady: Bool { mustBeReady || FileManager.default.isExecutableFile(atPath: binaries + "/crawler") }
 }
 
 /// A private RabbitMQ node in a folder of its own.
@@ -65,11 +68,75 @@ struct Broker: Sendable {
     }
 }
 
-/// Gives a suite one broker, from its first test to its last.
+/// Lets a few suites run at a time: their tests drive several processes each, and two cores are enough for a few that wait.
+struct InTurn: SuiteTrait, TestScoping {
+    private static let places = Places(4)
+
+    func provideScope(
+        for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
+    ) async throws {
+        await Self.places.take()
+        let result: Result<Void, any Error>
+        do {
+            result = .success(try await function())
+        } catch {
+            result = .failure(error)
+        }
+        Self.places.giveBack()
+        try result.get()
+    }
+
+    /// Places that are taken in the order in which they were asked for.
+    private final class Places: Sendable {
+        private struct State {
+            var free: Int
+            var waiting: [CheckedContinuation<Void, Never>] = []
+        }
+
+        private let state: Mutex<State>
+
+        init(_ count: Int) { state = Mutex(State(free: count)) }
+
+        func take() async {
+            await withCheckedContinuation { continuation in
+                let isFree = state.withLock { state in
+                    if state.free == 0 {
+                        state.waiting.append(continuation)
+                        return false
+                    }
+                    state.free -= 1
+                    return true
+                }
+                if isFree { continuation.resume() }
+            }
+        }
+
+        func giveBack() {
+            let next = state.withLock { state in
+                if state.waiting.isEmpty {
+                    state.free += 1
+                    return nil as CheckedContinuation<Void, Never>?
+                }
+                return state.waiting.removeFirst()
+            }
+            next?.resume()
+        }
+    }
+}
+
+extension Trait where Self == InTurn {
+    static var inTurn: InTurn { InTurn() }
+}
+
+/// Gives a suite one broker, from its first test to its last, when it is its turn.
 struct WithBroker: SuiteTrait, TestScoping {
     func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
     ) async throws {
+        try await InTurn().provideScope(for: test, testCase: testCase) { try await withBroker(function) }
+    }
+
+    private func withBroker(_ function: @Sendable @concurrent () async throws -> Void) async throws {
         let broker = try await Broker.start()
         let result: Result<Void, any Error>
         do {
