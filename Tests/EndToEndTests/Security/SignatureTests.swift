@@ -1,4 +1,7 @@
 import Foundation
+import Glibc
+import ReloadCore
+import Reloading
 import Testing
 
 extension EndToEnd.OneBroker {
@@ -61,6 +64,50 @@ extension EndToEnd.OneBroker {
                 let outcome = await (try await agent.launch()).outcome()
                 #expect(outcome.status != 0)
                 #expect((outcome.errors + outcome.output).contains("keys.unusable"), "\(outcome)")
+            }
+        }
+
+        /// An OpenSSL in FIPS mode that has no FIPS provider, and so has nothing.
+        @Test func whereOpenSSLHasNothingItDoesNotStart() async throws {
+            try await World.run { world in
+                let configuration = try world.write(
+                    "openssl_conf = a\n[a]\nalg_section = b\n[b]\ndefault_properties = fips=yes\n", to: "openssl.cnf")
+                let agent = world.agent("web-1") { $0.environment = ["OPENSSL_CONF": configuration] }
+                let outcome = await (try await agent.launch()).outcome()
+                #expect(outcome.status != 0)
+                #expect((outcome.errors + outcome.output).contains("has no SHA-256 for this process"), "\(outcome)")
+                let keygen = try await Command(
+                    Repository.binaries + "/reloadctl", ["keygen", world.folder + "/key.pem"],
+                    environment: ["OPENSSL_CONF": configuration]
+                ).outcome()
+                #expect(keygen.status == 2)
+                #expect(keygen.errors.contains("has no SHA-256 for this process"), "\(keygen)")
+            }
+        }
+
+        /// A FIPS mode that has SHA-256, and does not approve of Ed25519.
+        @Test func whereOpenSSLHasNoEd25519ItDoesNotStart() async throws {
+            await #expect(processExitsWith: .success) {
+                let folder = FileManager.default.temporaryDirectory.path + "/reload-\(UUID().uuidString)"
+                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+                var settings = ReloadAgent.Settings(service: "crawler")
+                settings.stateDirectory = folder
+                settings.trustedKeys = folder + "/keys.yaml"
+                try "keys: [{key: \(try SigningKey().publicKey), modules: ['*'], kinds: [config]}]"
+                    .write(toFile: try #require(settings.trustedKeys), atomically: true, encoding: .utf8)
+                _ = try ReloadAgent(settings)
+                // SHA-256 was found and stays.
+                let setProperties = unsafe unsafeBitCast(
+                    try #require(unsafe dlsym(nil, "EVP_set_default_properties")),
+                    to: (@convention(c) (OpaquePointer?, UnsafePointer<CChar>) -> CInt).self)
+                try #require(unsafe setProperties(nil, "fips=yes") == 1)
+                #expect {
+                    _ = try ReloadAgent(settings)
+                } throws: {
+                    ($0 as? ReloadError)?.code == .keysUnusable && "\($0)".contains("has no Ed25519 for this process")
+                }
+                settings.trustedKeys = nil
+                _ = try ReloadAgent(settings)
             }
         }
     }
