@@ -4,7 +4,7 @@ import ReloadAMQP
 import ReloadCore
 import Testing
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     @Suite struct ConsumerTests {
         /// It logs in while its service is still getting ready.
         @Test func nothingIsConsumedBeforeItMayBe() async throws {

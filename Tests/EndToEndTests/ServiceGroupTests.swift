@@ -5,7 +5,7 @@
     import ServiceLifecycle
     import Testing
 
-    extension EndToEnd {
+    extension EndToEnd.OneBroker {
         /// An agent as one of several services of a process, with the package trait `ServiceLifecycle`.
         @Suite struct ServiceGroupTests {
             @Test func aServiceGroupRunsAndStopsTheAgent() async throws {

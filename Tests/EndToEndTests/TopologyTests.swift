@@ -2,7 +2,7 @@ import Foundation
 import ReloadAMQP
 import Testing
 
-extension EndToEnd {
+extension EndToEnd.OneBroker {
     /// What is declared in one go still fails one by one.
     @Suite struct TopologyTests {
         /// An answer of the broker that does not arrive, and the request that the error then names.
