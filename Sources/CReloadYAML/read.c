@@ -81,7 +81,6 @@ static const char *name_node(reading *state, char *name, uint32_t node, extent e
     return NULL;
 }
 
-/* A node has ended: it counts for the one it is in. */
 /* Sets the place of a problem to a node's. */
 static const char *at(creload_yaml_document *document, uint32_t node, const char *problem) {
     document->line = document->nodes[node].line;
@@ -89,6 +88,7 @@ static const char *at(creload_yaml_document *document, uint32_t node, const char
     return problem;
 }
 
+/* A node has ended: it counts for the one it is in. */
 static const char *end_node(reading *state, uint32_t index, extent extent) {
     if (state->depth == 0) return NULL;
     level *parent = &state->open[state->depth - 1];

@@ -1,5 +1,3 @@
-// For pthread_attr_t(), which the compiler finds there first.
-internal import CDispatch
 internal import CReloadAMQP
 internal import Logging
 internal import Metrics

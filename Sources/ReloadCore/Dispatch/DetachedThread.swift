@@ -1,3 +1,4 @@
+// For pthread_attr_t(), which the compiler finds there first.
 internal import Dispatch
 internal import Glibc
 

@@ -227,7 +227,7 @@ private struct RequestBody: Codable {
 /// Any JSON. Every value in it is decoded, or a number that is none would pass.
 private struct AnyJSON: Decodable {
     init(from decoder: any Decoder) throws {
-        if let container = try? decoder.container(keyedBy: Key.self) {
+        if let container = try? decoder.container(keyedBy: Word.self) {
             for key in container.allKeys { _ = try container.decode(AnyJSON.self, forKey: key) }
         } else if var container = try? decoder.unkeyedContainer() {
             while !container.isAtEnd { _ = try container.decode(AnyJSON.self) }
@@ -237,13 +237,16 @@ private struct AnyJSON: Decodable {
             if (try? container.decode(String.self)) == nil { _ = try container.decode(Double.self) }
         }
     }
+}
 
-    private struct Key: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-        init(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { nil }
-    }
+/// A key of a mapping, by its text.
+struct Word: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ text: String) { stringValue = text }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
 }
 
 extension DecodingError {
@@ -280,14 +283,15 @@ extension String {
     /// one of them may have any number of combining marks. A control character stands as `\u{A}`, so that a text cannot pass for
     /// two lines, nor move a cursor; the same for what turns the direction of writing.
     package var excerpt: String {
+        // Almost all are like that, and each request has some.
+        if utf8.count <= 300, utf8.allSatisfy({ 0x20..<0x7f ~= $0 }) { return self }
         let start = unicodeScalars.prefix(300)
         let shown = String(start).escapingControls
         return start.endIndex == endIndex ? shown : shown + "… (\(utf8.count) bytes)"
     }
 
     private var escapingControls: String {
-        guard unicodeScalars.contains(where: \.isControl) else { return self }
-        return unicodeScalars.reduce(into: "") { text, scalar in
+        unicodeScalars.reduce(into: "") { text, scalar in
             if scalar.isControl {
                 text += "\\u{\(String(scalar.value, radix: 16, uppercase: true))}"
             } else {

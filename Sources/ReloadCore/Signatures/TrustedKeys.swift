@@ -185,16 +185,6 @@ package final class TrustedKeysFile: Sendable {
     }
 }
 
-/// A key of a mapping, by its text.
-private struct Word: CodingKey {
-    let stringValue: String
-    var intValue: Int? { nil }
-
-    init(_ text: String) { stringValue = text }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-}
-
 extension Decoder {
     /// A mapping that has no other keys than these.
     fileprivate func strictContainer(_ known: Set<String>) throws -> KeyedDecodingContainer<Word> {
