@@ -6,29 +6,39 @@
 traits=(--traits 'default,FaultPoints')
 
 # A few tests at a time: the limit of a test's time begins with the test, and on two cores most would only wait.
-swift_test=(swift test --skip-build --experimental-maximum-parallelization-width 6)
+swift_test=(swift test --skip-build --experimental-maximum-parallelization-width 10)
 
 # Those that need no broker.
 unit_tests=(--skip EndToEndTests)
+
+# Sets used to the processor seconds of what this script started and has waited for.
+look_at_processor() {
+    local stat
+    read -ra stat <"/proc/$$/stat"
+    used=$(((stat[15] + stat[16]) / $(getconf CLK_TCK)))
+}
 
 # Begins a step.
 step() {
     end_step
     printf '\n== %s\n' "$*"
-    step=$* began=$SECONDS
+    look_at_processor
+    step=$* began=$SECONDS used_before=$used
 }
 
 # Ends it: a row of the table in the file $RELOAD_STEPS, which a script that another one runs shares with it.
 end_step() {
-    [[ ! ${step:-} ]] || printf '%6d  %s\n' $((SECONDS - began)) "$step" >>"$RELOAD_STEPS"
+    [[ ${step:-} ]] || return 0
+    look_at_processor
+    printf '%6d %6d  %s\n' $((SECONDS - began)) $((used - used_before)) "$step" >>"$RELOAD_STEPS"
     step=''
 }
 
 # Prints the seconds of each step.
 table() {
     end_step
-    printf '\n== Seconds\n'
-    awk '{ print; sum += $1 } END { printf "%6d  all\n", sum }' "$RELOAD_STEPS"
+    printf '\n== Seconds, and those of a processor\n'
+    awk '{ print; all += $1; used += $2 } END { printf "%6d %6d  all\n", all, used }' "$RELOAD_STEPS"
 }
 
 # Starts a command in a process group of its own, so that a signal which reaches this script alone ends it all the same, and

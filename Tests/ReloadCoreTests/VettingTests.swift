@@ -422,29 +422,29 @@ import Testing
                     return ["socket:", "pipe:", "anon_inode:[pidfd]", "/memfd:"].contains { file.hasPrefix($0) }
                 }
             }
-            func attempt(_ attacks: [Attack]) async throws {
-                for group in Dictionary(grouping: attacks, by: { $0.code == .pluginVetTimedOut }) {
-                    try await attempt(group.value, timeout: group.key ? .seconds(6) : .seconds(20))
-                }
-            }
-            func attempt(_ attacks: [Attack], timeout: Duration) async throws {
+            func attempt(_ attack: Attack) async throws {
+                let timeout = Duration.seconds(attack.code == .pluginVetTimedOut ? 6 : 20)
                 let scene = try Scene(vetting: Vetting(timeout: timeout))
                 let parser = try scene.parser()
-                for (index, attack) in attacks.enumerated() {
-                    _ = try scene.compile(attack.source, to: "bad.so")
-                    let report = try await scene.apply(
-                        "parser", Int64(index) + 1, kind: "plugin", more: #","path":"bad.so""#)
-                    #expect(report.state == .failed && report.code == attack.code, "\(attack.name): \(report.message)")
-                    #expect(attack.says.allSatisfy { report.message.contains($0) }, "\(attack.name): \(report.message)")
-                }
+                _ = try scene.compile(attack.source, to: "bad.so")
+                let report = try await scene.apply("parser", 1, kind: "plugin", more: #","path":"bad.so""#)
+                #expect(report.state == .failed && report.code == attack.code, "\(attack.name): \(report.message)")
+                #expect(attack.says.allSatisfy { report.message.contains($0) }, "\(attack.name): \(report.message)")
                 #expect(try parser.text() == "one")
                 scene.reloader.stop(grace: .seconds(60))
                 scene.reloader.close()
                 #expect(try scene.files(in: "artifacts").count <= 2)
             }
+            func attempt(_ attacks: [Attack]) async throws {
+                try await withThrowingTaskGroup { group in
+                    // Most of them wait to be timed out.
+                    for attack in attacks { group.addTask { try await attempt(attack) } }
+                    try await group.waitForAll()
+                }
+            }
             #expect(FileManager.default.changeCurrentDirectoryPath(NSTemporaryDirectory()))
             // What the process opens once and for all.
-            try await attempt([more[3]])
+            try await attempt(more[3])
             let before = try descriptors()
             try await attempt(Self.ends + more)
             #expect(try descriptors() <= before)
