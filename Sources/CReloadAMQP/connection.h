@@ -4,6 +4,7 @@
 
 #include "CReloadAMQP.h"
 
+/* By path: CRabbitMQ is a module for Swift, and offers C no folder of headers. */
 #include "../CRabbitMQ/shim.h"
 
 #include <sys/socket.h>
@@ -72,24 +73,31 @@ struct creload_connection {
     uint64_t received;
 };
 
-/* Each records the failure and returns -1. */
+/* What the files offer one another. Each uses only those above it. */
+
+/* failure.c: each records the failure and returns -1. */
 int creload_fail_library(creload_connection *connection, const char *operation, int status);
 int creload_fail(creload_connection *connection, creload_origin origin, const char *operation, const char *text);
-/* The same for a text as printf() makes it. */
+/* Answers and records connection.close or channel.close. */
+int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
+/* 0 when librabbitmq's last request got its answer. */
+int creload_answered(creload_connection *connection, const char *operation, amqp_rpc_reply_t reply);
+/* 0 when the connection and its channel can be used. */
+int creload_require_channel(creload_connection *connection, const char *operation);
+
+/* tls.c: the same for a text as printf() makes it. */
 int creload_fail_tls(creload_connection *connection, const char *operation, creload_problem problem,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Says why there is no TLS connection, as far as OpenSSL told; 0 when it told nothing. */
 int creload_explain_tls(creload_connection *connection, const char *operation, int status);
 /* An unconnected socket that will speak TLS; NULL is a failure that was recorded. */
 amqp_socket_t *creload_tls_socket(creload_connection *connection, const char *host, const creload_tls *tls);
-/* Answers and records connection.close or channel.close. */
-int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
-/* 0 when the connection and its channel can be used. */
-int creload_require_channel(creload_connection *connection, const char *operation);
-/* Waits for the answers to the requests that were collected. */
-int creload_await(creload_connection *connection);
-/* Empties what was collected for the next call. */
+
+/* outgoing.c: empties what was collected for the next call. */
 void creload_clear_outgoing(creload_connection *connection);
+
+/* events.c: waits for the answers to the requests that were collected. */
+int creload_await(creload_connection *connection);
 /* Gives back the memory of the last event. */
 void creload_release_event(creload_connection *connection);
 
