@@ -8,6 +8,8 @@ let package = Package(
     name: "swift-reload-agent",
     products: [
         .library(name: "Reloading", targets: ["Reloading"]),
+        .library(name: "ReloadProtocol", targets: ["ReloadProtocol"]),
+        .library(name: "ReloadFleet", targets: ["ReloadFleet"]),
         .library(name: "ReloadPlugin", targets: ["ReloadPlugin"]),
         .library(name: "CReloadPlugin", targets: ["CReloadPlugin"]),
         .executable(name: "reloadctl", targets: ["reloadctl"]),
@@ -37,7 +39,7 @@ let package = Package(
         .target(name: "CReloadCrypto", linkerSettings: [.linkedLibrary("crypto")]),
         .target(name: "CReloadGuard"),
         .target(name: "CReloadPlugin"),
-        .target(name: "CReloadHost", dependencies: ["CReloadPlugin"]),
+        .target(name: "CReloadTrial", dependencies: ["CReloadPlugin"]),
         .systemLibrary(
             name: "CLibYAML",
             pkgConfig: "yaml-0.1",
@@ -45,10 +47,11 @@ let package = Package(
         ),
         .target(name: "CReloadYAML", dependencies: ["CLibYAML"]),
         .target(name: "ReloadPlugin", dependencies: ["CReloadPlugin"]),
+        .target(name: "ReloadProtocol", dependencies: ["CReloadCrypto"]),
         .target(
             name: "ReloadCore",
             dependencies: [
-                "CReloadCrypto", "CReloadGuard", "CReloadHost", "CReloadPlugin", "CReloadYAML",
+                "CReloadGuard", "CReloadTrial", "CReloadPlugin", "CReloadYAML", "ReloadProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
             ]
@@ -56,7 +59,7 @@ let package = Package(
         .target(
             name: "ReloadAMQP",
             dependencies: [
-                "CReloadAMQP", "ReloadCore",
+                "CReloadAMQP", "ReloadProtocol",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
             ]
@@ -64,33 +67,51 @@ let package = Package(
         .target(
             name: "Reloading",
             dependencies: [
-                "ReloadAMQP", "ReloadCore",
+                "ReloadAMQP", "ReloadCore", "ReloadProtocol",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 serviceLifecycle,
+            ]
+        ),
+        .target(
+            name: "ReloadFleet",
+            dependencies: [
+                "CReloadAMQP", "ReloadAMQP", "ReloadProtocol",
             ]
         ),
         .executableTarget(
             name: "reloadctl",
             dependencies: [
-                "ReloadAMQP", "ReloadCore",
+                "ReloadAMQP", "ReloadFleet", "ReloadProtocol",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]
         ),
         .testTarget(
             name: "ReloadCoreTests",
             dependencies: [
-                "CReloadGuard", "ReloadCore", "crypto-exit", "guard-litmus",
+                "CReloadGuard", "ReloadCore", "ReloadProtocol", "crypto-exit", "guard-litmus",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             exclude: ["Fixtures"]
         ),
+        .testTarget(name: "FaceTests", dependencies: ["Reloading"]),
         .testTarget(
             name: "ReloadAMQPTests",
-            dependencies: ["ReloadAMQP", "ReloadCore", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "ReloadAMQP", "ReloadProtocol",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ]
         ),
-        .testTarget(name: "reloadctlTests", dependencies: ["reloadctl", "ReloadCore"]),
+        .testTarget(
+            name: "reloadctlTests",
+            dependencies: [
+                "reloadctl", "ReloadFleet", "ReloadProtocol",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]
+        ),
         .executableTarget(
             name: "crypto-exit", dependencies: ["CReloadCrypto"], path: "Tests/CryptoExit",
             linkerSettings: [.linkedLibrary("ssl")]
@@ -104,12 +125,13 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "ReloadAMQP", "ReloadCore", "Reloading", "test-agent",
+                "ReloadAMQP", "ReloadCore", "ReloadFleet", "ReloadProtocol", "Reloading", "test-agent",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
                 serviceLifecycle,
-            ]
+            ],
+            exclude: ["Foreign"]
         ),
     ],
     swiftLanguageModes: [.v6],
@@ -117,7 +139,7 @@ let package = Package(
 )
 
 let cTargets: Set = [
-    "CReloadAMQP", "CReloadCrypto", "CReloadGuard", "CReloadPlugin", "CReloadHost", "CReloadYAML", "crypto-exit",
+    "CReloadAMQP", "CReloadCrypto", "CReloadGuard", "CReloadPlugin", "CReloadTrial", "CReloadYAML", "crypto-exit",
     "guard-litmus",
 ]
 for target in package.targets where target.type != .system && !cTargets.contains(target.name) {

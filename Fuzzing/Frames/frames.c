@@ -131,94 +131,94 @@ static void must(bool condition, const char *what) {
     abort();
 }
 
-static void read_bytes(creload_bytes bytes) {
+static void read_bytes(creload_amqp_bytes bytes) {
     must(bytes.count == 0 || bytes.bytes, "a slice without bytes has a size");
     for (size_t index = 0; index < bytes.count; index++) sum += bytes.bytes[index];
 }
 
-static void read_event(const creload_connection *connection, const creload_event *event) {
-    const creload_bytes all[] = {event->body, event->exchange, event->routing_key, event->consumer_tag, event->content_type,
+static void read_event(const creload_amqp_connection *connection, const creload_amqp_event *event) {
+    const creload_amqp_bytes all[] = {event->body, event->exchange, event->routing_key, event->consumer_tag, event->content_type,
                                  event->type, event->message_id, event->correlation_id, event->reply_to, event->app_id,
                                  event->user_id, event->expiration, event->reason};
     for (size_t index = 0; index < sizeof all / sizeof *all; index++) read_bytes(all[index]);
     for (int32_t index = -1; index <= event->header_count; index++) {
-        creload_header header = creload_event_header(connection, index);
+        creload_amqp_header header = creload_amqp_event_header(connection, index);
         read_bytes(header.name);
         read_bytes(header.string);
-        must(header.kind == CRELOAD_VALUE_STRING || !header.string.bytes, "a value that is no string has bytes");
+        must(header.kind == CRELOAD_AMQP_VALUE_STRING || !header.string.bytes, "a value that is no string has bytes");
         if (header.name.bytes) {
-            must(creload_find_header(connection, header.name.bytes, header.name.count).name.bytes != NULL,
+            must(creload_amqp_find_header(connection, header.name.bytes, header.name.count).name.bytes != NULL,
                  "a header is not found by its name");
         }
     }
-    if (event->kind == CRELOAD_EVENT_DELIVERY || event->kind == CRELOAD_EVENT_RETURNED) {
+    if (event->kind == CRELOAD_AMQP_EVENT_DELIVERY || event->kind == CRELOAD_AMQP_EVENT_RETURNED) {
         must(event->body.count == (event->oversized ? 0 : event->body_size), "a body of another size than announced");
     }
 }
 
 /* Reads until nothing is left. */
-static int read_all(creload_connection *connection) {
+static int read_all(creload_amqp_connection *connection) {
     for (;;) {
-        const creload_event *event = creload_next(connection);
+        const creload_amqp_event *event = creload_amqp_next(connection);
         if (!event) return -1;
-        if (event->kind == CRELOAD_EVENT_NOTHING) return 0;
+        if (event->kind == CRELOAD_AMQP_EVENT_NOTHING) return 0;
         read_event(connection, event);
-        creload_has_pending(connection);
-        if (event->kind == CRELOAD_EVENT_DELIVERY && creload_ack(connection, event->tag, false)) return -1;
+        creload_amqp_has_pending(connection);
+        if (event->kind == CRELOAD_AMQP_EVENT_DELIVERY && creload_amqp_ack(connection, event->tag, false)) return -1;
     }
 }
 
 /* Requests whose answers are waited for together. */
-static int collect(creload_connection *connection, uint8_t number) {
+static int collect(creload_amqp_connection *connection, uint8_t number) {
     const char *const text = "x-queue-type";
-    creload_bytes name;
-    int result = creload_collect(connection, true);
+    creload_amqp_bytes name;
+    int result = creload_amqp_collect(connection, true);
     for (int count = number / 12; result == 0 && count >= 0; count--) {
         switch (count % 4) {
-        case 0: result = creload_bind(connection, text, text, "#"); break;
-        case 1: result = creload_declare_queue(connection, text, count & 8, true, false, false, NULL); break;
-        case 2: result = creload_declare_exchange(connection, text, "topic", count & 8, true); break;
-        case 3: result = count & 8 ? creload_consume(connection, text, false, false, &name) : creload_qos(connection, 1); break;
+        case 0: result = creload_amqp_bind(connection, text, text, "#"); break;
+        case 1: result = creload_amqp_declare_queue(connection, text, count & 8, true, false, false, NULL); break;
+        case 2: result = creload_amqp_declare_exchange(connection, text, "topic", count & 8, true); break;
+        case 3: result = count & 8 ? creload_amqp_consume(connection, text, false, false, &name) : creload_amqp_qos(connection, 1); break;
         }
     }
-    int answered = creload_collect(connection, false);
+    int answered = creload_amqp_collect(connection, false);
     return result ? result : answered;
 }
 
-static int call(creload_connection *connection, uint8_t number) {
-    creload_bytes name = {NULL, 0};
-    creload_queue declared = {{NULL, 0}, 0, 0};
+static int call(creload_amqp_connection *connection, uint8_t number) {
+    creload_amqp_bytes name = {NULL, 0};
+    creload_amqp_queue declared = {{NULL, 0}, 0, 0};
     uint64_t sequence = 0;
     const char *const text = "x-stream-offset";
     int result;
     switch (number % 12) {
     case 0:
-        creload_add_string(connection, "x-queue-type", "stream", 6);
-        result = creload_declare_queue(connection, text, false, true, false, false, &declared);
+        creload_amqp_add_string(connection, "x-queue-type", "stream", 6);
+        result = creload_amqp_declare_queue(connection, text, false, true, false, false, &declared);
         name = declared.name;
         break;
     case 1:
-        creload_add_integer(connection, text, number);
-        result = creload_consume(connection, text, false, false, &name);
+        creload_amqp_add_integer(connection, text, number);
+        result = creload_amqp_consume(connection, text, false, false, &name);
         break;
-    case 2: result = creload_declare_exchange(connection, text, "fanout", false, true); break;
-    case 3: result = creload_bind(connection, text, text, ""); break;
-    case 4: result = creload_qos(connection, number); break;
-    case 5: result = creload_cancel(connection, text); break;
-    case 6: result = creload_select_confirms(connection); break;
+    case 2: result = creload_amqp_declare_exchange(connection, text, "fanout", false, true); break;
+    case 3: result = creload_amqp_bind(connection, text, text, ""); break;
+    case 4: result = creload_amqp_qos(connection, number); break;
+    case 5: result = creload_amqp_cancel(connection, text); break;
+    case 6: result = creload_amqp_select_confirms(connection); break;
     case 7:
-        creload_add_bool(connection, text, true);
-        creload_add_timestamp(connection, "t", number);
-        creload_set_property(connection, CRELOAD_MESSAGE_ID, text, number % 16);
-        creload_set_timestamp(connection, number);
-        result = creload_publish(connection, text, "", true, true, (const uint8_t *)text, number % 16, &sequence);
+        creload_amqp_add_bool(connection, text, true);
+        creload_amqp_add_timestamp(connection, "t", number);
+        creload_amqp_set_property(connection, CRELOAD_AMQP_MESSAGE_ID, text, number % 16);
+        creload_amqp_set_timestamp(connection, number);
+        result = creload_amqp_publish(connection, text, "", true, true, (const uint8_t *)text, number % 16, &sequence);
         break;
-    case 8: result = creload_reject(connection, number, true); break;
-    case 9: result = creload_open_channel(connection); break;
+    case 8: result = creload_amqp_reject(connection, number, true); break;
+    case 9: result = creload_amqp_open_channel(connection); break;
     case 10: result = collect(connection, number); break;
     default: {
         /* One step only, so that a request comes in the middle of what arrives. */
-        const creload_event *event = creload_next(connection);
+        const creload_amqp_event *event = creload_amqp_next(connection);
         if (event) read_event(connection, event);
         result = event ? 0 : -1;
     }
@@ -228,16 +228,16 @@ static int call(creload_connection *connection, uint8_t number) {
 }
 
 /* 0 when the connection can be used again. */
-static int recover(creload_connection *connection) {
-    const creload_error *error = creload_last_error(connection);
+static int recover(creload_amqp_connection *connection) {
+    const creload_amqp_error *error = creload_amqp_last_error(connection);
     must(strlen(error->text) < sizeof connection->text && error->operation, "an error without words");
-    if (error->origin == CRELOAD_ORIGIN_SHIM) return 0;
-    if (error->origin != CRELOAD_ORIGIN_CHANNEL) {
+    if (error->origin == CRELOAD_AMQP_ORIGIN_SHIM) return 0;
+    if (error->origin != CRELOAD_AMQP_ORIGIN_CHANNEL) {
         must(!connection->alive, "a connection lives on after its error");
-        must(creload_next(connection) == NULL, "a dead connection has an event");
+        must(creload_amqp_next(connection) == NULL, "a dead connection has an event");
         return -1;
     }
-    return creload_open_channel(connection);
+    return creload_amqp_open_channel(connection);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -269,17 +269,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     shutdown(ends[1], SHUT_WR);
     free(out.bytes);
 
-    creload_connection *connection = creload_new(flags & SMALL_LIMIT ? 64 : 1 << 20);
+    creload_amqp_connection *connection = creload_amqp_new(flags & SMALL_LIMIT ? 64 : 1 << 20);
     amqp_tcp_socket_set_sockfd(amqp_tcp_socket_new(connection->state), ends[0]);
     const char *password = flags & EXTERNAL ? NULL : "guest";
-    int result = creload_login(connection, "/", "guest", password, "fuzz", 10, 1000, 1000);
+    int result = creload_amqp_login(connection, "/", "guest", password, "fuzz", 10, 1000, 1000);
     for (size_t index = 0; index < calls; index++) {
         if (result && recover(connection)) break;
         result = call(connection, numbers[index]);
     }
     for (int tries = 0; tries < 3 && (result == 0 || recover(connection) == 0); tries++) result = read_all(connection);
-    if (flags & CLOSE) creload_close(connection, 1000);
-    creload_free(connection);
+    if (flags & CLOSE) creload_amqp_close(connection, 1000);
+    creload_amqp_free(connection);
     close(ends[1]);
     return 0;
 }

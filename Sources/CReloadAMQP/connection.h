@@ -15,7 +15,7 @@
 typedef enum assembly { EXPECT_METHOD, EXPECT_HEADER, EXPECT_BODY } assembly;
 
 /* What OpenSSL told on the way to a TLS connection; librabbitmq reduces it to four numbers. */
-typedef struct creload_handshake {
+typedef struct creload_amqp_handshake {
     bool is_tls;
     bool has_certificate;      /* of the client */
     bool is_certificate_asked; /* for, and there was none */
@@ -23,15 +23,15 @@ typedef struct creload_handshake {
     long verified;             /* X509_V_OK, or the first thing that is wrong with the broker's certificate */
     char server_name[256];     /* what the broker's certificate has to be for */
     bool is_address;           /* that is an IP address */
-} creload_handshake;
+} creload_amqp_handshake;
 
 /* A request that was sent while requests are collected. */
-typedef struct creload_asked {
+typedef struct creload_amqp_asked {
     const char *operation;
     amqp_method_number_t answer;
-} creload_asked;
+} creload_amqp_asked;
 
-struct creload_connection {
+struct creload_amqp_connection {
     amqp_connection_state_t state;
     bool alive;                  /* logged in, and neither side has closed */
     amqp_channel_t channel;      /* the open channel; 0 when there is none */
@@ -41,15 +41,15 @@ struct creload_connection {
     uint64_t published; /* messages sent since confirm.select */
 
     bool is_collecting;
-    creload_asked asked[MAX_ASKED]; /* in the order in which the broker answers */
+    creload_amqp_asked asked[MAX_ASKED]; /* in the order in which the broker answers */
     size_t asked_count;
 
-    creload_error error;
+    creload_amqp_error error;
     char text[512];
 
-    struct sockaddr_storage peer; /* whom creload_connect() reached */
+    struct sockaddr_storage peer; /* whom creload_amqp_connect() reached */
     socklen_t peer_size;
-    creload_handshake handshake;
+    creload_amqp_handshake handshake;
 
     /* What creload_add_... and creload_set_... collected; its strings live in `outgoing`. */
     amqp_pool_t outgoing;
@@ -61,9 +61,9 @@ struct creload_connection {
     /* The message that is arriving, or the event that was returned last. */
     assembly expecting;
     uint64_t body_limit;
-    creload_event event;
-    creload_event connection_event; /* of channel 0, which may speak in the middle of a message */
-    bool has_waiting_event;         /* that one came between answers, and creload_next() is to return it */
+    creload_amqp_event event;
+    creload_amqp_event connection_event; /* of channel 0, which may speak in the middle of a message */
+    bool has_waiting_event;         /* that one came between answers, and creload_amqp_next() is to return it */
     amqp_table_t headers;
     /* A message of one frame is used where librabbitmq put it. Of a longer one, method and header are copied into
        `detached`, so that librabbitmq's buffers can be given back after each fragment. */
@@ -76,29 +76,31 @@ struct creload_connection {
 /* What the files offer one another. Each uses only those above it. */
 
 /* failure.c: each records the failure and returns -1. */
-int creload_fail_library(creload_connection *connection, const char *operation, int status);
-int creload_fail(creload_connection *connection, creload_origin origin, const char *operation, const char *text);
+int creload_amqp_fail_library(creload_amqp_connection *connection, const char *operation, int status);
+int creload_amqp_fail(creload_amqp_connection *connection, creload_amqp_origin origin, const char *operation,
+                      const char *text);
 /* Answers and records connection.close or channel.close. */
-int creload_fail_server(creload_connection *connection, const char *operation, amqp_method_t method);
+int creload_amqp_fail_server(creload_amqp_connection *connection, const char *operation, amqp_method_t method);
 /* 0 when librabbitmq's last request got its answer. */
-int creload_answered(creload_connection *connection, const char *operation, amqp_rpc_reply_t reply);
+int creload_amqp_answered(creload_amqp_connection *connection, const char *operation, amqp_rpc_reply_t reply);
 /* 0 when the connection and its channel can be used. */
-int creload_require_channel(creload_connection *connection, const char *operation);
+int creload_amqp_require_channel(creload_amqp_connection *connection, const char *operation);
 
 /* tls.c: the same for a text as printf() makes it. */
-int creload_fail_tls(creload_connection *connection, const char *operation, creload_problem problem,
-                     const char *format, ...) __attribute__((format(printf, 4, 5)));
+int creload_amqp_fail_tls(creload_amqp_connection *connection, const char *operation, creload_amqp_problem problem,
+                          const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Says why there is no TLS connection, as far as OpenSSL told; 0 when it told nothing. */
-int creload_explain_tls(creload_connection *connection, const char *operation, int status);
+int creload_amqp_explain_tls(creload_amqp_connection *connection, const char *operation, int status);
 /* An unconnected socket that will speak TLS; NULL is a failure that was recorded. */
-amqp_socket_t *creload_tls_socket(creload_connection *connection, const char *host, const creload_tls *tls);
+amqp_socket_t *creload_amqp_tls_socket(creload_amqp_connection *connection, const char *host,
+                                       const creload_amqp_tls *tls);
 
 /* outgoing.c: empties what was collected for the next call. */
-void creload_clear_outgoing(creload_connection *connection);
+void creload_amqp_clear_outgoing(creload_amqp_connection *connection);
 
 /* events.c: waits for the answers to the requests that were collected. */
-int creload_await(creload_connection *connection);
+int creload_amqp_await(creload_amqp_connection *connection);
 /* Gives back the memory of the last event. */
-void creload_release_event(creload_connection *connection);
+void creload_amqp_release_event(creload_amqp_connection *connection);
 
 #endif

@@ -6,7 +6,7 @@
 #include <sys/time.h>
 #include <time.h>
 
-void creload_release_event(creload_connection *connection) {
+void creload_amqp_release_event(creload_amqp_connection *connection) {
     /* Half a message may still point into librabbitmq's buffers. */
     if (connection->expecting != EXPECT_METHOD) return;
     free(connection->body);
@@ -20,9 +20,9 @@ void creload_release_event(creload_connection *connection) {
     if (connection->channel != 0) amqp_maybe_release_buffers_on_channel(connection->state, connection->channel);
 }
 
-static creload_bytes view(amqp_bytes_t bytes) { return (creload_bytes){bytes.bytes, bytes.len}; }
+static creload_amqp_bytes view(amqp_bytes_t bytes) { return (creload_amqp_bytes){bytes.bytes, bytes.len}; }
 
-static void detach(creload_connection *connection, creload_bytes *bytes) {
+static void detach(creload_amqp_connection *connection, creload_amqp_bytes *bytes) {
     if (!bytes->bytes || bytes->count == 0) return;
     void *copy = amqp_pool_alloc(&connection->detached, bytes->count);
     if (copy) {
@@ -34,8 +34,8 @@ static void detach(creload_connection *connection, creload_bytes *bytes) {
 }
 
 /* Points the event at decoded properties. */
-static void use_properties(creload_connection *connection, const amqp_basic_properties_t *properties) {
-    creload_event *event = &connection->event;
+static void use_properties(creload_amqp_connection *connection, const amqp_basic_properties_t *properties) {
+    creload_amqp_event *event = &connection->event;
     amqp_flags_t flags = properties->_flags;
     static uint8_t empty;
 #define GET(FIELD, FLAG)                                             \
@@ -62,14 +62,14 @@ static void use_properties(creload_connection *connection, const amqp_basic_prop
     }
 }
 
-static int malformed(creload_connection *connection, const char *text) {
-    return creload_fail(connection, CRELOAD_ORIGIN_PROTOCOL, "receive", text);
+static int malformed(creload_amqp_connection *connection, const char *text) {
+    return creload_amqp_fail(connection, CRELOAD_AMQP_ORIGIN_PROTOCOL, "receive", text);
 }
 
 /* The functions below return 1 when the event is complete, 0 when more frames are needed, -1 on failure. */
 
-static int take_header(creload_connection *connection, const amqp_frame_t *frame) {
-    creload_event *event = &connection->event;
+static int take_header(creload_amqp_connection *connection, const amqp_frame_t *frame) {
+    creload_amqp_event *event = &connection->event;
     if (frame->payload.properties.class_id != AMQP_BASIC_CLASS) {
         return malformed(connection, "content header of another class than basic");
     }
@@ -84,15 +84,15 @@ static int take_header(creload_connection *connection, const amqp_frame_t *frame
         detach(connection, &event->routing_key);
         detach(connection, &event->consumer_tag);
         detach(connection, &event->reason);
-        creload_bytes raw = view(frame->payload.properties.raw);
+        creload_amqp_bytes raw = view(frame->payload.properties.raw);
         detach(connection, &raw);
         void *decoded = NULL;
         int status = amqp_decode_properties(AMQP_BASIC_CLASS, &connection->detached,
                                             (amqp_bytes_t){raw.count, (void *)raw.bytes}, &decoded);
-        if (status != AMQP_STATUS_OK) return creload_fail_library(connection, "receive", status);
+        if (status != AMQP_STATUS_OK) return creload_amqp_fail_library(connection, "receive", status);
         properties = decoded;
         if (!event->oversized && !(connection->body = malloc(event->body_size))) {
-            return creload_fail_library(connection, "receive", AMQP_STATUS_NO_MEMORY);
+            return creload_amqp_fail_library(connection, "receive", AMQP_STATUS_NO_MEMORY);
         }
         amqp_maybe_release_buffers_on_channel(connection->state, connection->channel);
     }
@@ -103,8 +103,8 @@ static int take_header(creload_connection *connection, const amqp_frame_t *frame
     return 1;
 }
 
-static int take_body(creload_connection *connection, amqp_bytes_t fragment) {
-    creload_event *event = &connection->event;
+static int take_body(creload_amqp_connection *connection, amqp_bytes_t fragment) {
+    creload_amqp_event *event = &connection->event;
     if (fragment.len > event->body_size - connection->received) {
         return malformed(connection, "more body bytes than the header announced");
     }
@@ -112,10 +112,10 @@ static int take_body(creload_connection *connection, amqp_bytes_t fragment) {
         if (!event->oversized) event->body = view(fragment);
     } else if (!event->oversized) {
         if (!connection->body && !(connection->body = malloc(event->body_size))) {
-            return creload_fail_library(connection, "receive", AMQP_STATUS_NO_MEMORY);
+            return creload_amqp_fail_library(connection, "receive", AMQP_STATUS_NO_MEMORY);
         }
         memcpy(connection->body + connection->received, fragment.bytes, fragment.len);
-        event->body = (creload_bytes){connection->body, event->body_size};
+        event->body = (creload_amqp_bytes){connection->body, event->body_size};
     }
     connection->received += fragment.len;
     if (connection->is_detached) amqp_maybe_release_buffers_on_channel(connection->state, connection->channel);
@@ -124,19 +124,19 @@ static int take_body(creload_connection *connection, amqp_bytes_t fragment) {
     return 1;
 }
 
-static int confirmed(creload_connection *connection, creload_event_kind kind, uint64_t tag, bool multiple) {
+static int confirmed(creload_amqp_connection *connection, creload_amqp_event_kind kind, uint64_t tag, bool multiple) {
     connection->event.kind = kind;
     connection->event.tag = tag;
     connection->event.multiple = multiple;
     return 1;
 }
 
-static int take_method(creload_connection *connection, amqp_method_t method) {
-    creload_event *event = &connection->event;
+static int take_method(creload_amqp_connection *connection, amqp_method_t method) {
+    creload_amqp_event *event = &connection->event;
     switch (method.id) {
     case AMQP_BASIC_DELIVER_METHOD: {
         const amqp_basic_deliver_t *deliver = method.decoded;
-        event->kind = CRELOAD_EVENT_DELIVERY;
+        event->kind = CRELOAD_AMQP_EVENT_DELIVERY;
         event->tag = deliver->delivery_tag;
         event->redelivered = deliver->redelivered;
         event->exchange = view(deliver->exchange);
@@ -147,7 +147,7 @@ static int take_method(creload_connection *connection, amqp_method_t method) {
     }
     case AMQP_BASIC_RETURN_METHOD: {
         const amqp_basic_return_t *returned = method.decoded;
-        event->kind = CRELOAD_EVENT_RETURNED;
+        event->kind = CRELOAD_AMQP_EVENT_RETURNED;
         event->reply_code = returned->reply_code;
         event->reason = view(returned->reply_text);
         event->exchange = view(returned->exchange);
@@ -157,30 +157,30 @@ static int take_method(creload_connection *connection, amqp_method_t method) {
     }
     case AMQP_BASIC_ACK_METHOD: {
         const amqp_basic_ack_t *ack = method.decoded;
-        return confirmed(connection, CRELOAD_EVENT_CONFIRMED, ack->delivery_tag, ack->multiple);
+        return confirmed(connection, CRELOAD_AMQP_EVENT_CONFIRMED, ack->delivery_tag, ack->multiple);
     }
     case AMQP_BASIC_NACK_METHOD: {
         const amqp_basic_nack_t *nack = method.decoded;
-        return confirmed(connection, CRELOAD_EVENT_REFUSED, nack->delivery_tag, nack->multiple);
+        return confirmed(connection, CRELOAD_AMQP_EVENT_REFUSED, nack->delivery_tag, nack->multiple);
     }
     case AMQP_BASIC_CANCEL_METHOD:
-        event->kind = CRELOAD_EVENT_CANCELLED;
+        event->kind = CRELOAD_AMQP_EVENT_CANCELLED;
         event->consumer_tag = view(((const amqp_basic_cancel_t *)method.decoded)->consumer_tag);
         return 1;
     case AMQP_CHANNEL_FLOW_METHOD: {
         /* RabbitMQ uses TCP back-pressure instead; the answer keeps another broker content. */
         amqp_channel_flow_ok_t ok = {.active = ((const amqp_channel_flow_t *)method.decoded)->active};
         int status = amqp_send_method(connection->state, connection->channel, AMQP_CHANNEL_FLOW_OK_METHOD, &ok);
-        return status == AMQP_STATUS_OK ? 0 : creload_fail_library(connection, "channel.flow", status);
+        return status == AMQP_STATUS_OK ? 0 : creload_amqp_fail_library(connection, "channel.flow", status);
     }
     case AMQP_CHANNEL_CLOSE_METHOD:
-        return creload_fail_server(connection, "receive", method);
+        return creload_amqp_fail_server(connection, "receive", method);
     default:
         return malformed(connection, "unexpected method on the channel");
     }
 }
 
-static int take_channel_frame(creload_connection *connection, const amqp_frame_t *frame) {
+static int take_channel_frame(creload_amqp_connection *connection, const amqp_frame_t *frame) {
     switch (frame->frame_type) {
     case AMQP_FRAME_METHOD:
         /* A close may cut a message short. */
@@ -199,24 +199,25 @@ static int take_channel_frame(creload_connection *connection, const amqp_frame_t
     }
 }
 
-static int take_connection_frame(creload_connection *connection, const char *operation, const amqp_frame_t *frame) {
+static int take_connection_frame(creload_amqp_connection *connection, const char *operation,
+                                 const amqp_frame_t *frame) {
     if (frame->frame_type != AMQP_FRAME_METHOD) return malformed(connection, "content on channel 0");
-    creload_event_kind kind;
-    creload_bytes reason = {NULL, 0};
+    creload_amqp_event_kind kind;
+    creload_amqp_bytes reason = {NULL, 0};
     switch (frame->payload.method.id) {
     case AMQP_CONNECTION_BLOCKED_METHOD:
-        kind = CRELOAD_EVENT_BLOCKED;
+        kind = CRELOAD_AMQP_EVENT_BLOCKED;
         reason = view(((const amqp_connection_blocked_t *)frame->payload.method.decoded)->reason);
         break;
     case AMQP_CONNECTION_UNBLOCKED_METHOD:
-        kind = CRELOAD_EVENT_UNBLOCKED;
+        kind = CRELOAD_AMQP_EVENT_UNBLOCKED;
         break;
     case AMQP_CONNECTION_CLOSE_METHOD:
-        return creload_fail_server(connection, operation, frame->payload.method);
+        return creload_amqp_fail_server(connection, operation, frame->payload.method);
     default:
         return malformed(connection, "unexpected method on channel 0");
     }
-    connection->connection_event = (creload_event){.kind = kind, .reason = reason};
+    connection->connection_event = (creload_amqp_event){.kind = kind, .reason = reason};
     return 1;
 }
 
@@ -229,7 +230,7 @@ static int64_t milliseconds_now(void) {
 /* librabbitmq cannot decode the header of the message that is arriving (from 0.14 on, a table in a hundred others is enough),
    and nothing can be read from the connection any more. The broker would deliver the message again for ever: so it is acknowledged,
    and the broker gets a second to come to that before the connection is torn down. */
-static void acknowledge_unread(creload_connection *connection) {
+static void acknowledge_unread(creload_amqp_connection *connection) {
     if (amqp_basic_ack(connection->state, connection->channel, connection->event.tag, false) != AMQP_STATUS_OK) return;
     connection->error.unread = connection->event.consumer_tag;
     struct pollfd end = {.fd = amqp_get_sockfd(connection->state), .events = POLLIN};
@@ -242,7 +243,7 @@ static void acknowledge_unread(creload_connection *connection) {
 }
 
 /* A frame of another channel than the open one: 1 when it is an event of the connection. */
-static int take_other_frame(creload_connection *connection, const char *operation, const amqp_frame_t *frame) {
+static int take_other_frame(creload_amqp_connection *connection, const char *operation, const amqp_frame_t *frame) {
     if (frame->channel == 0) return take_connection_frame(connection, operation, frame);
     if (frame->channel > connection->last_channel) {
         return malformed(connection, "a frame on a channel that was never opened");
@@ -253,7 +254,7 @@ static int take_other_frame(creload_connection *connection, const char *operatio
 }
 
 /* Waits for the answer to one request that was collected. */
-static int await(creload_connection *connection, creload_asked asked) {
+static int await(creload_amqp_connection *connection, creload_amqp_asked asked) {
     /* Each has the time that it has when it is sent alone. */
     const struct timeval *limit = amqp_get_rpc_timeout(connection->state);
     int64_t deadline = milliseconds_now() + limit->tv_sec * 1000 + limit->tv_usec / 1000;
@@ -263,24 +264,25 @@ static int await(creload_connection *connection, creload_asked asked) {
         struct timeval time = {left / 1000, left % 1000 * 1000};
         int status = AMQP_STATUS_TIMEOUT;
         if (left > 0) status = amqp_simple_wait_frame_noblock(connection->state, &frame, &time);
-        if (status != AMQP_STATUS_OK) return creload_fail_library(connection, asked.operation, status);
+        if (status != AMQP_STATUS_OK) return creload_amqp_fail_library(connection, asked.operation, status);
         if (frame.channel == connection->channel) {
             if (frame.frame_type != AMQP_FRAME_METHOD) {
-                return creload_fail(connection, CRELOAD_ORIGIN_PROTOCOL, asked.operation, "a message instead of an answer");
+                return creload_amqp_fail(connection, CRELOAD_AMQP_ORIGIN_PROTOCOL, asked.operation,
+                                         "a message instead of an answer");
             }
             if (frame.payload.method.id == asked.answer) return 0;
-            return creload_fail_server(connection, asked.operation, frame.payload.method);
+            return creload_amqp_fail_server(connection, asked.operation, frame.payload.method);
         }
         int result = take_other_frame(connection, asked.operation, &frame);
         if (result < 0) return -1;
         if (result > 0) {
             connection->has_waiting_event = true;
-            connection->connection_event.reason = (creload_bytes){NULL, 0}; /* it does not last until then */
+            connection->connection_event.reason = (creload_amqp_bytes){NULL, 0}; /* it does not last until then */
         }
     }
 }
 
-int creload_await(creload_connection *connection) {
+int creload_amqp_await(creload_amqp_connection *connection) {
     size_t count = connection->alive ? connection->asked_count : 0;
     connection->asked_count = 0;
     for (size_t i = 0; i < count; i++)
@@ -288,28 +290,28 @@ int creload_await(creload_connection *connection) {
     return 0;
 }
 
-const creload_event *creload_next(creload_connection *connection) {
-    if (creload_require_channel(connection, "receive")) return NULL;
-    creload_release_event(connection);
+const creload_amqp_event *creload_amqp_next(creload_amqp_connection *connection) {
+    if (creload_amqp_require_channel(connection, "receive")) return NULL;
+    creload_amqp_release_event(connection);
     if (connection->has_waiting_event) {
         connection->has_waiting_event = false;
         return &connection->connection_event;
     }
-    static const creload_event nothing = {.kind = CRELOAD_EVENT_NOTHING};
+    static const creload_amqp_event nothing = {.kind = CRELOAD_AMQP_EVENT_NOTHING};
     for (;;) {
         struct timeval now = {0, 0}; /* NULL would mean: wait for ever */
         amqp_frame_t frame;
         int status = amqp_simple_wait_frame_noblock(connection->state, &frame, &now);
         if (status == AMQP_STATUS_TIMEOUT) return &nothing;
         if (status != AMQP_STATUS_OK) {
-            creload_fail_library(connection, "receive", status);
+            creload_amqp_fail_library(connection, "receive", status);
             if (status == AMQP_STATUS_BAD_AMQP_DATA && connection->expecting == EXPECT_HEADER &&
-                connection->event.kind == CRELOAD_EVENT_DELIVERY)
+                connection->event.kind == CRELOAD_AMQP_EVENT_DELIVERY)
                 acknowledge_unread(connection);
             return NULL;
         }
         int result = 0;
-        const creload_event *event = &connection->event;
+        const creload_amqp_event *event = &connection->event;
         if (frame.channel == connection->channel) {
             result = take_channel_frame(connection, &frame);
         } else {
@@ -321,21 +323,21 @@ const creload_event *creload_next(creload_connection *connection) {
     }
 }
 
-creload_header creload_event_header(const creload_connection *connection, int32_t index) {
-    creload_header header = {.kind = CRELOAD_VALUE_OTHER};
+creload_amqp_header creload_amqp_event_header(const creload_amqp_connection *connection, int32_t index) {
+    creload_amqp_header header = {.kind = CRELOAD_AMQP_VALUE_OTHER};
     if (index < 0 || index >= connection->headers.num_entries) return header;
     const amqp_table_entry_t *entry = &connection->headers.entries[index];
     const amqp_field_value_t *field = &entry->value;
     header.name = view(entry->key);
-    header.kind = CRELOAD_VALUE_INTEGER;
+    header.kind = CRELOAD_AMQP_VALUE_INTEGER;
     switch (field->kind) {
     case AMQP_FIELD_KIND_UTF8:
     case AMQP_FIELD_KIND_BYTES:
-        header.kind = CRELOAD_VALUE_STRING;
+        header.kind = CRELOAD_AMQP_VALUE_STRING;
         header.string = view(field->value.bytes);
         break;
     case AMQP_FIELD_KIND_BOOLEAN:
-        header.kind = CRELOAD_VALUE_BOOL;
+        header.kind = CRELOAD_AMQP_VALUE_BOOL;
         header.integer = field->value.boolean != 0;
         break;
     case AMQP_FIELD_KIND_I8:
@@ -362,20 +364,21 @@ creload_header creload_event_header(const creload_connection *connection, int32_
     case AMQP_FIELD_KIND_U64:
     case AMQP_FIELD_KIND_TIMESTAMP:
         header.integer = (int64_t)field->value.u64;
-        if (field->value.u64 > INT64_MAX) header.kind = CRELOAD_VALUE_OTHER;
+        if (field->value.u64 > INT64_MAX) header.kind = CRELOAD_AMQP_VALUE_OTHER;
         break;
     default:
-        header.kind = CRELOAD_VALUE_OTHER;
+        header.kind = CRELOAD_AMQP_VALUE_OTHER;
         break;
     }
     return header;
 }
 
-creload_header creload_find_header(const creload_connection *connection, const uint8_t *name, size_t count) {
+creload_amqp_header creload_amqp_find_header(const creload_amqp_connection *connection, const uint8_t *name,
+                                             size_t count) {
     int32_t index = 0;
     for (; index < connection->headers.num_entries; index++) {
         amqp_bytes_t key = connection->headers.entries[index].key;
         if (key.len == count && memcmp(key.bytes, name, count) == 0) break;
     }
-    return creload_event_header(connection, index);
+    return creload_amqp_event_header(connection, index);
 }

@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-void creload_clear_outgoing(creload_connection *connection) {
+void creload_amqp_clear_outgoing(creload_amqp_connection *connection) {
     recycle_amqp_pool(&connection->outgoing);
     memset(&connection->properties, 0, sizeof connection->properties);
     connection->properties_size = 0;
     connection->unusable = NULL;
 }
 
-static amqp_bytes_t keep(creload_connection *connection, const char *value, size_t count) {
+static amqp_bytes_t keep(creload_amqp_connection *connection, const char *value, size_t count) {
     amqp_bytes_t copy = amqp_empty_bytes;
     if (count == 0) return copy;
     amqp_pool_alloc_bytes(&connection->outgoing, count, &copy);
@@ -24,7 +24,7 @@ static amqp_bytes_t keep(creload_connection *connection, const char *value, size
 }
 
 /* The value of a new table entry; NULL when the table takes no more. */
-static amqp_field_value_t *add(creload_connection *connection, const char *name, size_t value_size) {
+static amqp_field_value_t *add(creload_amqp_connection *connection, const char *name, size_t value_size) {
     amqp_table_t *table = &connection->properties.headers;
     size_t count = strlen(name);
     if (count > 128) {
@@ -43,35 +43,36 @@ static amqp_field_value_t *add(creload_connection *connection, const char *name,
     return &entry->value;
 }
 
-void creload_add_string(creload_connection *connection, const char *name, const char *value, size_t count) {
+void creload_amqp_add_string(creload_amqp_connection *connection, const char *name, const char *value, size_t count) {
     amqp_field_value_t *field = add(connection, name, 4 + count);
     if (!field) return;
     field->kind = AMQP_FIELD_KIND_UTF8;
     field->value.bytes = keep(connection, value, count);
 }
 
-void creload_add_integer(creload_connection *connection, const char *name, int64_t value) {
+void creload_amqp_add_integer(creload_amqp_connection *connection, const char *name, int64_t value) {
     amqp_field_value_t *field = add(connection, name, 8);
     if (!field) return;
     field->kind = AMQP_FIELD_KIND_I64;
     field->value.i64 = value;
 }
 
-void creload_add_bool(creload_connection *connection, const char *name, bool value) {
+void creload_amqp_add_bool(creload_amqp_connection *connection, const char *name, bool value) {
     amqp_field_value_t *field = add(connection, name, 1);
     if (!field) return;
     field->kind = AMQP_FIELD_KIND_BOOLEAN;
     field->value.boolean = value;
 }
 
-void creload_add_timestamp(creload_connection *connection, const char *name, uint64_t seconds) {
+void creload_amqp_add_timestamp(creload_amqp_connection *connection, const char *name, uint64_t seconds) {
     amqp_field_value_t *field = add(connection, name, 8);
     if (!field) return;
     field->kind = AMQP_FIELD_KIND_TIMESTAMP;
     field->value.u64 = seconds;
 }
 
-void creload_set_property(creload_connection *connection, creload_property property, const char *value, size_t count) {
+void creload_amqp_set_property(creload_amqp_connection *connection, creload_amqp_property property, const char *value,
+                               size_t count) {
     amqp_basic_properties_t *properties = &connection->properties;
     /* A short string has one byte for its length; librabbitmq would notice only after the message had begun. */
     if (count > UINT8_MAX) {
@@ -86,19 +87,19 @@ void creload_set_property(creload_connection *connection, creload_property prope
         properties->FIELD = copy;     \
         properties->_flags |= (FLAG); \
         break
-        SET(CRELOAD_CONTENT_TYPE, content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
-        SET(CRELOAD_TYPE, type, AMQP_BASIC_TYPE_FLAG);
-        SET(CRELOAD_MESSAGE_ID, message_id, AMQP_BASIC_MESSAGE_ID_FLAG);
-        SET(CRELOAD_CORRELATION_ID, correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG);
-        SET(CRELOAD_REPLY_TO, reply_to, AMQP_BASIC_REPLY_TO_FLAG);
-        SET(CRELOAD_APP_ID, app_id, AMQP_BASIC_APP_ID_FLAG);
-        SET(CRELOAD_USER_ID, user_id, AMQP_BASIC_USER_ID_FLAG);
-        SET(CRELOAD_EXPIRATION, expiration, AMQP_BASIC_EXPIRATION_FLAG);
+        SET(CRELOAD_AMQP_CONTENT_TYPE, content_type, AMQP_BASIC_CONTENT_TYPE_FLAG);
+        SET(CRELOAD_AMQP_TYPE, type, AMQP_BASIC_TYPE_FLAG);
+        SET(CRELOAD_AMQP_MESSAGE_ID, message_id, AMQP_BASIC_MESSAGE_ID_FLAG);
+        SET(CRELOAD_AMQP_CORRELATION_ID, correlation_id, AMQP_BASIC_CORRELATION_ID_FLAG);
+        SET(CRELOAD_AMQP_REPLY_TO, reply_to, AMQP_BASIC_REPLY_TO_FLAG);
+        SET(CRELOAD_AMQP_APP_ID, app_id, AMQP_BASIC_APP_ID_FLAG);
+        SET(CRELOAD_AMQP_USER_ID, user_id, AMQP_BASIC_USER_ID_FLAG);
+        SET(CRELOAD_AMQP_EXPIRATION, expiration, AMQP_BASIC_EXPIRATION_FLAG);
 #undef SET
     }
 }
 
-void creload_set_timestamp(creload_connection *connection, uint64_t seconds) {
+void creload_amqp_set_timestamp(creload_amqp_connection *connection, uint64_t seconds) {
     connection->properties.timestamp = seconds;
     connection->properties._flags |= AMQP_BASIC_TIMESTAMP_FLAG;
 }

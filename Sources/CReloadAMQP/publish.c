@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-static int send_message(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
-                const uint8_t *body, size_t count) {
+static int send_message(creload_amqp_connection *connection, const char *exchange, const char *routing_key,
+                        bool mandatory, const uint8_t *body, size_t count) {
     amqp_basic_publish_t publish = {
         .exchange = amqp_cstring_bytes(exchange),
         .routing_key = amqp_cstring_bytes(routing_key),
@@ -29,8 +29,8 @@ static int send_message(creload_connection *connection, const char *exchange, co
     return status;
 }
 
-int creload_publish(creload_connection *connection, const char *exchange, const char *routing_key, bool mandatory,
-                    bool persistent, const uint8_t *body, size_t count, uint64_t *sequence) {
+int creload_amqp_publish(creload_amqp_connection *connection, const char *exchange, const char *routing_key,
+                         bool mandatory, bool persistent, const uint8_t *body, size_t count, uint64_t *sequence) {
     const char *operation = "basic.publish";
     int result = -1;
     connection->properties.delivery_mode = persistent ? AMQP_DELIVERY_PERSISTENT : AMQP_DELIVERY_NONPERSISTENT;
@@ -41,17 +41,17 @@ int creload_publish(creload_connection *connection, const char *exchange, const 
         connection->unusable = "the message's headers are larger than a frame";
     }
     if (connection->unusable) {
-        creload_fail(connection, CRELOAD_ORIGIN_SHIM, operation, connection->unusable);
-    } else if (creload_require_channel(connection, operation) == 0) {
+        creload_amqp_fail(connection, CRELOAD_AMQP_ORIGIN_SHIM, operation, connection->unusable);
+    } else if (creload_amqp_require_channel(connection, operation) == 0) {
         int status = send_message(connection, exchange, routing_key, mandatory, body, count);
         if (status == AMQP_STATUS_OK) {
             if (connection->confirming) connection->published++;
             *sequence = connection->published;
             result = 0;
         } else {
-            creload_fail_library(connection, operation, status);
+            creload_amqp_fail_library(connection, operation, status);
         }
     }
-    creload_clear_outgoing(connection);
+    creload_amqp_clear_outgoing(connection);
     return result;
 }

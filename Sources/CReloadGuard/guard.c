@@ -11,11 +11,11 @@
 #define __has_feature(x) 0
 #endif
 
-__thread creload_thread *creload_self;
-uint32_t creload_mode = CRELOAD_SEQUENTIAL;
+__thread creload_guard_thread *creload_guard_self;
+uint32_t creload_guard_mode = CRELOAD_SEQUENTIAL;
 
 /* Every record there ever was. */
-static creload_thread *threads;
+static creload_guard_thread *threads;
 static pthread_key_t key;
 static bool has_key;
 
@@ -23,9 +23,9 @@ static int membarrier(int command) { return (int)syscall(SYS_membarrier, command
 
 /* A thread that ends inside a call holds its block for ever, and its record is not used again. */
 static void thread_ended(void *context) {
-    creload_thread *thread = context;
-    creload_self = NULL;
-    for (size_t i = 0; i < CRELOAD_CELLS; i++)
+    creload_guard_thread *thread = context;
+    creload_guard_self = NULL;
+    for (size_t i = 0; i < CRELOAD_GUARD_CELLS; i++)
         if (thread->cells[i]) return;
     __atomic_store_n(&thread->is_taken, false, __ATOMIC_RELEASE);
 }
@@ -34,14 +34,14 @@ static void thread_ended(void *context) {
 __attribute__((constructor)) static void prepare(void) {
     has_key = pthread_key_create(&key, thread_ended) == 0;
 #if !__has_feature(thread_sanitizer)
-    if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) creload_mode = 0;
+    if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0) creload_guard_mode = 0;
 #endif
 }
 
 /* Gives this thread a record: one whose thread has ended, or a new one. */
-static creload_thread *take_record(void) {
+static creload_guard_thread *take_record(void) {
     if (!has_key) return NULL;
-    creload_thread *thread = __atomic_load_n(&threads, __ATOMIC_ACQUIRE);
+    creload_guard_thread *thread = __atomic_load_n(&threads, __ATOMIC_ACQUIRE);
     for (; thread; thread = thread->next) {
         bool is_free = false;
         if (__atomic_load_n(&thread->is_taken, __ATOMIC_RELAXED) == is_free &&
@@ -50,8 +50,8 @@ static creload_thread *take_record(void) {
     }
     bool is_new = !thread;
     if (is_new) {
-        if (posix_memalign((void **)&thread, _Alignof(creload_thread), sizeof *thread) != 0) return NULL;
-        *thread = (creload_thread){.is_taken = true};
+        if (posix_memalign((void **)&thread, _Alignof(creload_guard_thread), sizeof *thread) != 0) return NULL;
+        *thread = (creload_guard_thread){.is_taken = true};
     }
     if (pthread_setspecific(key, thread) != 0) {
         if (is_new) free(thread);
@@ -62,65 +62,66 @@ static creload_thread *take_record(void) {
         thread->next = __atomic_load_n(&threads, __ATOMIC_RELAXED);
         while (!__atomic_compare_exchange_n(&threads, &thread->next, thread, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
     }
-    return creload_self = thread;
+    return creload_guard_self = thread;
 }
 
-bool creload_is_sequential(void) { return __atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SEQUENTIAL; }
+bool creload_guard_is_sequential(void) { return __atomic_load_n(&creload_guard_mode, __ATOMIC_RELAXED) & CRELOAD_SEQUENTIAL; }
 
-creload_hold creload_enter_slowly(const creload_live *live) {
-    creload_hold hold = {NULL, NULL, false};
-    creload_thread *thread = creload_self ? creload_self : take_record();
+creload_guard_hold creload_guard_enter_slowly(const creload_guard_live *live) {
+    creload_guard_hold hold = {NULL, NULL, false};
+    creload_guard_thread *thread = creload_guard_self ? creload_guard_self : take_record();
     if (!thread) return hold;
     size_t i = 0;
-    while (i < CRELOAD_CELLS && thread->cells[i]) i++;
+    while (i < CRELOAD_GUARD_CELLS && thread->cells[i]) i++;
     bool is_late = thread->is_late;
     thread->is_late = false;
-    while (i < CRELOAD_CELLS && !hold.block) {
-        hold = creload_fill(live, &thread->cells[i], creload_is_sequential());
+    while (i < CRELOAD_GUARD_CELLS && !hold.block) {
+        hold = creload_guard_fill(live, &thread->cells[i], creload_guard_is_sequential());
         is_late |= hold.is_late;
     }
     hold.is_late = is_late;
     return hold;
 }
 
-bool creload_leave_slowly(const creload_live *live, creload_hold hold) {
-    return creload_empty(live, hold, creload_is_sequential());
+bool creload_guard_leave_slowly(const creload_guard_live *live, creload_guard_hold hold) {
+    return creload_guard_empty(live, hold, creload_guard_is_sequential());
 }
 
-void creload_pin(creload_block *block) { __atomic_fetch_add(&block->pins, 1, __ATOMIC_SEQ_CST); }
+void creload_guard_pin(creload_guard_block *block) { __atomic_fetch_add(&block->pins, 1, __ATOMIC_SEQ_CST); }
 
-bool creload_unpin(const creload_live *live, creload_block *block) {
+bool creload_guard_unpin(const creload_guard_live *live, creload_guard_block *block) {
     __atomic_fetch_sub(&block->pins, 1, __ATOMIC_SEQ_CST);
     return __atomic_load_n(&live->current, __ATOMIC_SEQ_CST) != block;
 }
 
-creload_block *creload_replace(creload_live *live, creload_block *block) {
+creload_guard_block *creload_guard_replace(creload_guard_live *live, creload_guard_block *block) {
     return __atomic_exchange_n(&live->current, block, __ATOMIC_SEQ_CST);
 }
 
-bool creload_fence(void) {
+bool creload_guard_fence(void) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return creload_is_sequential() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+    return creload_guard_is_sequential() || membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
 }
 
-size_t creload_holders(const creload_block *block) {
+size_t creload_guard_holders(const creload_guard_block *block) {
     size_t count = 0;
-    const creload_thread *thread = __atomic_load_n(&threads, __ATOMIC_SEQ_CST);
+    const creload_guard_thread *thread = __atomic_load_n(&threads, __ATOMIC_SEQ_CST);
     for (; thread; thread = thread->next)
-        for (size_t i = 0; i < CRELOAD_CELLS; i++)
+        for (size_t i = 0; i < CRELOAD_GUARD_CELLS; i++)
             if (__atomic_load_n(&thread->cells[i], __ATOMIC_SEQ_CST) == block) count++;
     /* A call pins before it empties its cell, so the cells come first. */
     return count + (size_t)__atomic_load_n(&block->pins, __ATOMIC_SEQ_CST);
 }
 
-size_t creload_thread_count(void) {
+size_t creload_guard_thread_count(void) {
     size_t count = 0;
-    for (const creload_thread *thread = __atomic_load_n(&threads, __ATOMIC_ACQUIRE); thread; thread = thread->next) count++;
+    for (const creload_guard_thread *thread = __atomic_load_n(&threads,
+         __ATOMIC_ACQUIRE); thread; thread = thread->next) count++;
     return count;
 }
 
-void creload_use_snapshots(void) {
+void creload_guard_use_snapshots(void) {
     /* Every call reads it: it is written once. */
-    if (!(__atomic_load_n(&creload_mode, __ATOMIC_RELAXED) & CRELOAD_SNAPSHOTS))
-        __atomic_fetch_or(&creload_mode, CRELOAD_SNAPSHOTS, __ATOMIC_RELAXED);
+    if (!(__atomic_load_n(&creload_guard_mode, __ATOMIC_RELAXED) & CRELOAD_GUARD_SNAPSHOTS))
+        __atomic_fetch_or(&creload_guard_mode, CRELOAD_GUARD_SNAPSHOTS, __ATOMIC_RELAXED);
 }

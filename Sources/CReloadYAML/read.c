@@ -283,7 +283,8 @@ static const char *take(reading *state, const yaml_event_t *event) {
 }
 
 /* What libyaml says of a text that is no YAML; its words are constants without anything of the text. */
-static const char *failure(const yaml_parser_t *parser, const uint8_t *bytes, size_t count, creload_yaml_document *document) {
+static const char *failure(const yaml_parser_t *parser, const uint8_t *bytes, size_t count,
+                           creload_yaml_document *document) {
     if (parser->error == YAML_MEMORY_ERROR) return no_memory;
     document->line = parser->problem_mark.line + 1;
     document->column = parser->problem_mark.column + 1;

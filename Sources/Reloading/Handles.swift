@@ -1,4 +1,5 @@
 public import ReloadCore
+internal import ReloadProtocol
 
 /// A configuration that changes while the service runs.
 public struct Config<Value: Decodable & Sendable>: Sendable {
@@ -52,19 +53,19 @@ public struct PluginHandle: Sendable {
     ///   - input: What the plugin is to work on; what it means is between the service and the plugin.
     ///   - operation: What the plugin is to do with it.
     /// - Returns: The bytes the plugin wrote.
-    /// - Throws: ``PluginCallError`` with the plugin's status and reason.
+    /// - Throws: `ReloadError` with `plugin.call_failed`; its `pluginCall` has the plugin's status and reason.
     @inlinable
-    public func call(_ input: [UInt8], operation: UInt32 = 1) throws(PluginCallError) -> [UInt8] {
+    public func call(_ input: [UInt8], operation: UInt32 = 1) throws(ReloadError) -> [UInt8] {
         try target.call(input, operation: operation)
     }
 
     /// The same, appended to an array: one that is used again with its capacity makes a call that allocates nothing.
     ///
-    /// - Throws: ``PluginCallError``; `output` is then as it was.
+    /// - Throws: the same; `output` is then as it was.
     @inlinable
     public func call(
         _ input: Span<UInt8>, operation: UInt32 = 1, into output: inout [UInt8]
-    ) throws(PluginCallError) {
+    ) throws(ReloadError) {
         if let failed = target.call(input, operation: operation, into: &output) { throw failed.error }
     }
 
@@ -82,7 +83,7 @@ public struct PinnedPlugin: Sendable {
     let pin: Pin
 
     /// Calls this version; see ``PluginHandle/call(_:operation:)``.
-    public func call(_ input: [UInt8], operation: UInt32 = 1) throws(PluginCallError) -> [UInt8] {
+    public func call(_ input: [UInt8], operation: UInt32 = 1) throws(ReloadError) -> [UInt8] {
         var output: [UInt8] = []
         if let failed = target.call(input.span, operation: operation, into: &output, pin) { throw failed.error }
         return output
@@ -90,7 +91,7 @@ public struct PinnedPlugin: Sendable {
 }
 
 /// A module with the service's own handler.
-public struct ModuleHandle: Sendable {
+public struct HandlerHandle: Sendable {
     let target: HandlerTarget
 
     /// The version in use.
@@ -115,3 +116,7 @@ public struct ModuleStatus: Sendable, Equatable {
         generation = report.generation ?? 0
     }
 }
+
+/// The name of before.
+@available(*, deprecated, renamed: "HandlerHandle")
+public typealias ModuleHandle = HandlerHandle

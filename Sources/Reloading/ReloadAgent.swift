@@ -4,8 +4,10 @@
 internal import Dispatch
 internal import FoundationEssentials
 public import Logging
+public import Metrics
 internal import ReloadAMQP
 public import ReloadCore
+public import ReloadProtocol
 internal import Synchronization
 
 /// Reloads the plugins and configurations of a running service when a message says so.
@@ -48,7 +50,7 @@ public final class ReloadAgent: Sendable {
     /// Makes an agent with the default settings.
     public convenience init(
         service: String, broker: String? = nil, logger: Logger = Logger(label: "reload-agent")
-    ) throws {
+    ) throws(ReloadError) {
         var settings = Settings(service: service)
         settings.broker = broker ?? settings.broker
         try self.init(settings, logger: logger)
@@ -56,11 +58,19 @@ public final class ReloadAgent: Sendable {
 
     /// Makes an agent. Nothing is connected before ``start()``.
     ///
-    /// - Throws: ``BrokerError`` for a URL or a `passfile:` that cannot be read, ``ReloadError`` with `state.locked` when
+    /// - Throws: `ReloadError`: `broker.bad_url`, `broker.bad_passfile`; `state.locked` when
     ///   another live instance has the state directory, and with `keys.unusable` when the trusted keys cannot be read or are
     ///   none: what should be checked is never taken unchecked. The same where OpenSSL has no Ed25519 for this process, and
     ///   `state.unusable` where it has no SHA-256. A state directory that cannot be written is an error in the log.
-    public init(_ settings: Settings, logger: Logger = Logger(label: "reload-agent")) throws {
+    ///
+    /// - Parameters:
+    ///   - settings: How it behaves.
+    ///   - logger: Where it logs.
+    ///   - metrics: Where counters, gauges and timers go; nil: where `MetricsSystem` sends them.
+    public init(
+        _ settings: Settings, logger: Logger = Logger(label: "reload-agent"), metrics: (any MetricsFactory)? = nil
+    ) throws(ReloadError) {
+        let metrics = metrics ?? MetricsSystem.factory
         self.settings = settings
         self.logger = logger
         try Digest.check()
@@ -76,7 +86,7 @@ public final class ReloadAgent: Sendable {
         // What is published is confirmed; so it need not say as often that it is there.
         var reporting = connection
         reporting.heartbeat *= 2
-        let publisher = try Publisher(settings: reporting, topology: topology, logger: logger)
+        let publisher = try Publisher(settings: reporting, topology: topology, logger: logger, metrics: metrics)
         self.publisher = publisher
 
         var core = Reloader.Settings(service: settings.service, instance: settings.instanceName)
@@ -85,12 +95,13 @@ public final class ReloadAgent: Sendable {
         core.artifactRoots = settings.artifactRoots
         core.keep = settings.keep
         core.reportLimit = settings.reportLimit
-        core.vetting = settings.vetTimeout.map { timeout in
-            Vetting(
-                timeout: timeout, memoryLimit: settings.vetMemoryLimit, environment: settings.vetEnvironment)
+        core.trial = settings.trialTimeout.map { timeout in
+            Trial(
+                timeout: timeout, memoryLimit: settings.trialMemoryLimit, environment: settings.trialEnvironment)
         }
         core.generationLimit = settings.generationLimit
         core.drainDeadline = settings.drainDeadline
+        core.reportInterval = min(max(settings.reportInterval, .milliseconds(1)), Report.longestInterval)
         let reloader = Reloader(
             settings: core, directory: try Self.directory(settings, logger),
             outlets: Reloader.Outlets(
@@ -102,7 +113,7 @@ public final class ReloadAgent: Sendable {
                     publisher.publish(
                         unreadable: envelope, error, to: topology.deadExchange, logger: logger, done: done)
                 }),
-            logger: logger)
+            logger: logger, metrics: metrics)
         self.reloader = reloader
 
         let wayBack = WayBack()
@@ -117,24 +128,25 @@ public final class ReloadAgent: Sendable {
             mayConsume.wait()
             mayConsume.signal()
         }
-        handlers.isReadingBacklog = { reloader.isReadingBacklog($0) }
+        handlers.backlogChanged = { reloader.backlogChanged($0) }
         handlers.hasRoom = { reloader.hasRoom }
         let warn = { @Sendable (message: String) in
             logger.warning("\(message)")
             reloader.announce(.online, note: message)
         }
-        handlers.hasLost = { count in
+        handlers.lost = { count in
             warn("the stream no longer has \(count) messages that were published while this instance was away")
         }
-        handlers.hasQueue = { name, isNew in
-            if isNew, reloader.journal.queue == name {
+        handlers.queueFound = { name, isNew in
+            if isNew, reloader.ledger.queue == name {
                 warn("the queue \(name) had expired: what was published while this instance was away is lost")
             }
-            reloader.journal.queue = name
+            reloader.ledger.queue = name
         }
         consumer = try Consumer(
             settings: connection, topology: topology, delivery: DeliveryMode(settings),
-            addressee: reloader.addressee, position: reloader.journal.position, logger: logger, handlers: handlers)
+            addressee: reloader.addressee, position: reloader.ledger.position, logger: logger, metrics: metrics,
+            handlers: handlers)
         wayBack.lead(to: consumer)
     }
 
@@ -184,7 +196,7 @@ public final class ReloadAgent: Sendable {
     ///   - file: YAML, or JSON when the name ends in `.json`; read again when a request brings no artifact of its own.
     ///   - type: What it is decoded into.
     ///   - validate: Throws to refuse a version that decodes but makes no sense; its error goes into the report.
-    /// - Throws: ``ReloadError`` when the first version is not good.
+    /// - Throws: `ReloadError` when the first version is not good.
     public func config<Value: Decodable & Sendable>(
         _ name: String, file: String, as type: Value.Type = Value.self,
         validate: @escaping @Sendable (Value) throws -> Void = { _ in }
@@ -194,7 +206,7 @@ public final class ReloadAgent: Sendable {
 
     /// Registers a plugin, tries the version it had before a restart, else the file, in a process of its own and loads it.
     ///
-    /// - Throws: ``ReloadError`` when the first version is not good.
+    /// - Throws: `ReloadError` when the first version is not good.
     public func plugin(_ name: String, file: String) throws(ReloadError) -> PluginHandle {
         PluginHandle(target: try reloader.plugin(name, file: file))
     }
@@ -202,6 +214,7 @@ public final class ReloadAgent: Sendable {
     /// Registers the service's own way of reloading something.
     ///
     /// - Parameters:
+    ///   - name: What messages call it, such as `crawler.words`.
     ///   - file: Read when a request brings no artifact of its own.
     ///   - prepare: Loads and checks what it is given, on a background thread, and returns what makes it visible. A throw
     ///     from `prepare` fails the request and changes nothing. What it returns is called when every module of the request
@@ -211,8 +224,8 @@ public final class ReloadAgent: Sendable {
     public func handler(
         _ name: String, file: String? = nil,
         prepare: @escaping @Sendable (HandlerArtifact) throws -> @Sendable () throws -> Void
-    ) -> ModuleHandle {
-        ModuleHandle(target: reloader.handler(name, file: file, prepare))
+    ) -> HandlerHandle {
+        HandlerHandle(target: reloader.handler(name, file: file, prepare))
     }
 
     // MARK: One version throughout
@@ -240,16 +253,16 @@ public final class ReloadAgent: Sendable {
 
     /// Starts the background threads. A broker that is away is no error: the threads keep trying.
     ///
-    /// - Throws: ``BrokerError`` when a thread cannot be started.
-    public func start() throws {
+    /// - Throws: `ReloadError` with `broker.resources` when a thread cannot be started.
+    public func start() throws(ReloadError) {
         guard advance(from: .new, to: .started) else { return }
-        // It logs in while the journal is written.
+        // It logs in while the ledger is written.
         try consumer.start()
         reloader.start()
         mayConsume.signal()
         try publisher.start()
         state.withLock { state in
-            state.online = Ticker(every: settings.reportInterval) { [reloader] in
+            state.online = Ticker(every: reloader.settings.reportInterval) { [reloader] in
                 reloader.announce(.online)
                 reloader.save()
             }

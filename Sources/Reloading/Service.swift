@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 #if ServiceLifecycle
     internal import Dispatch
     public import ServiceLifecycle

@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 internal import Glibc
 internal import ReloadAMQP
+internal import ReloadProtocol
 
 extension ReloadAgent {
     /// How an agent behaves. Every value has a default but the service's name.
@@ -20,7 +21,7 @@ extension ReloadAgent {
         public var service: String
         /// Name of this instance; nil means `<host>/<process id>`.
         public var instance: String?
-        /// `amqp://user:password@host:port/vhost`, with TLS `amqps://` (see ``BrokerURL``), or `passfile:PATH`, a file of mode 0600
+        /// `amqp://user:password@host:port/vhost`, with TLS `amqps://` (see `docs/broker.md`), or `passfile:PATH`, a file of mode 0600
         /// whose only line is such a URL. Default: `$AMQP_URL`, else the guest of a broker on this machine.
         public var broker: String {
             get { source.text }
@@ -31,7 +32,7 @@ extension ReloadAgent {
         public var delivery = Delivery.stream
         /// How long the broker keeps the queue of an instance that is away (delivery `queue`).
         public var queueExpiry = Duration.seconds(7 * 24 * 60 * 60)
-        /// Folder for the journal and the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
+        /// Folder for the ledger and the private copies of artifacts. Default: `$RELOAD_STATE_DIR`, else
         /// `$XDG_STATE_HOME/reload-agent/<service>/<instance, or the host>`. One live instance for each folder: several
         /// on one host need names or folders of their own.
         public var stateDirectory: String?
@@ -46,14 +47,14 @@ extension ReloadAgent {
         public var artifactLimit = 256 << 20
         /// Proven versions kept for rollback, beside the running one.
         public var keep = 3
-        /// Longest time a plugin may take to open, create and test itself in the process that tries it first. nil tries
+        /// Longest time a plugin may take to open, create and test itself in its trial, a process of its own. nil tries
         /// nothing beforehand: a plugin that crashes then takes the service with it.
-        public var vetTimeout: Duration? = .seconds(10)
+        public var trialTimeout: Duration? = .seconds(10)
         /// Bytes a plugin may take in that process.
-        public var vetMemoryLimit = 1 << 30
+        public var trialMemoryLimit = 1 << 30
         /// Names of environment variables that plugins read. Of the service's variables that process has these and what
         /// linker and runtime go by (`PATH`, `HOME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `LD_*`, `SWIFT_*`…): no passwords.
-        public var vetEnvironment: [String] = []
+        public var trialEnvironment: [String] = []
         /// Most generations of one module in memory: the running one, those that something holds, and libraries that cannot
         /// be unloaded. One more is refused with `plugin.too_many_generations` or `config.too_many_generations`.
         public var generationLimit = 1000
@@ -62,7 +63,8 @@ extension ReloadAgent {
         public var drainDeadline = Duration.seconds(60)
         /// Seconds between AMQP heartbeats; twice that on the connection that reports.
         public var heartbeat = 10
-        /// Time between two `online` reports.
+        /// Time between two `online` reports; an instance counts as present for three of them. At most 5 minutes: readers look
+        /// back no further.
         public var reportInterval = Duration.seconds(30)
         /// Reports that are kept on disk while the broker is away; the oldest is dropped for one more.
         public var reportLimit = 1000
@@ -78,7 +80,8 @@ extension ReloadAgent {
         /// Settings with their defaults.
         public init(service: String) {
             self.service = service
-            source = BrokerSource(text: variable("AMQP_URL") ?? "amqp://guest:guest@127.0.0.1:5672/")
+            source = BrokerSource(
+                text: variable("AMQP_URL").flatMap { $0.isEmpty ? nil : $0 } ?? "amqp://guest:guest@127.0.0.1:5672/")
             trustedKeys = variable("RELOAD_TRUSTED_KEYS")
         }
 

@@ -1,4 +1,5 @@
 internal import Dispatch
+internal import ReloadProtocol
 
 /// Calls back at an interval, on a queue of its own.
 final class Ticker: Sendable {

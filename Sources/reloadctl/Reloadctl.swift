@@ -1,6 +1,6 @@
 internal import ArgumentParser
 internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadProtocol
 
 #if canImport(Glibc)
     internal import Glibc
@@ -18,6 +18,7 @@ struct Reloadctl: ParsableCommand {
             Exit status: 0 all applied, unchanged or validated; 1 some failed, refused or rolled back; 2 usage; \
             3 some did not respond; 4 broker unreachable or the request not confirmed.
             """,
+        version: Version.current,
         subcommands: [
             Publish.self, Rollback.self, Status.self, History.self, Watch.self, Release.self, Keygen.self,
             Permissions.self,
@@ -55,12 +56,10 @@ struct Reloadctl: ParsableCommand {
             try command.run()
         } catch let status as ExitStatus {
             status.end()
-        } catch let error as BrokerError {
-            StandardError.line(ProcessArguments.hidingPasswords(in: "reloadctl: \(error)"))
-            (error.code == .badURL || error.code == .badPassfile ? ExitStatus.usage : .broker).end()
         } catch let error as ReloadError {
             StandardError.line(ProcessArguments.hidingPasswords(in: "reloadctl: \(error)"))
-            ExitStatus.usage.end()
+            let isUsage = error.code.area != "broker" || [.brokerBadURL, .brokerBadPassfile].contains(error.code)
+            (isUsage ? ExitStatus.usage : .broker).end()
         } catch {
             let text = ProcessArguments.hidingPasswords(in: fullMessage(for: error))
             guard exitCode(for: error) != .success else {

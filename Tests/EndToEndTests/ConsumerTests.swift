@@ -1,7 +1,9 @@
 import Dispatch
 import Logging
+import Metrics
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 extension EndToEnd.OneBroker {
@@ -21,7 +23,8 @@ extension EndToEnd.OneBroker {
                 let consumer = try Consumer(
                     settings: settings, topology: Topology(), delivery: .queue(name: queue, expiry: 60_000),
                     addressee: Addressee(service: world.service, instance: "one"), position: StreamPosition(),
-                    logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, handlers: handlers)
+                    logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+                    metrics: NOOPMetricsHandler.instance, handlers: handlers)
                 try consumer.start()
                 defer { consumer.stop() }
                 var next = events.makeAsyncIterator()
@@ -30,10 +33,10 @@ extension EndToEnd.OneBroker {
                     var connection = try Connection.open(settings)
                     return try connection.declareQueue(queue, passive: true).consumerCount
                 }
-                let error = await #expect(throws: BrokerError.self) {
+                let error = await #expect(throws: ReloadError.self) {
                     try await Wire(broker: world.broker).onThread(look)
                 }
-                #expect(error?.code == .notFound)
+                #expect(error?.code == .brokerNotFound)
                 gate.signal()
                 #expect(await next.next() == "consumes")
                 #expect(try await Wire(broker: world.broker).onThread(look) == 1)

@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import ReloadProtocol
 import Synchronization
 import Testing
 

@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Reloading
 import Synchronization
 import Testing

@@ -16,6 +16,20 @@ extension EndToEnd.OneBroker {
             #expect(!outcome.errors.isEmpty)
         }
 
+        /// What makes a service's executable try a plugin: the command line has no part of that.
+        @Test func aRequestForATrialIsNothingToIt() async throws {
+            let outcome = try await Command(
+                Repository.binaries + "/reloadctl", ["--help"], environment: ["RELOAD_AGENT_VET": "1"]
+            ).outcome()
+            #expect(outcome.status == 0 && outcome.output.contains("OVERVIEW"), "\(outcome.errors)")
+        }
+
+        @Test func theVersionIsShown() async throws {
+            let outcome = try await Command(Repository.binaries + "/reloadctl", ["--version"]).outcome()
+            #expect(outcome.status == 0, "\(outcome.errors)")
+            #expect(outcome.output.wholeMatch(of: /\d+\.\d+\.\d+\n/) != nil, "\(outcome.output)")
+        }
+
         @Test func theFileMayBeStandardInput() async throws {
             try await World.run { world in
                 let crawler = try await world.crawler(site: try await world.site())

@@ -1,6 +1,7 @@
 #if ServiceLifecycle
     import Logging
     import ReloadCore
+    import ReloadProtocol
     import Reloading
     import ServiceLifecycle
     import Testing

@@ -1,5 +1,6 @@
 import Foundation
 import ReloadAMQP
+import ReloadProtocol
 import Testing
 
 extension EndToEnd.OneBroker {
@@ -46,10 +47,10 @@ extension EndToEnd.OneBroker {
                 proxy.accident(lost.accident, at: place)
                 let error = try await Wire(broker: world.broker).onThread { [settings] in
                     var connection = try Connection.open(settings)
-                    return refusal { () throws(BrokerError) in try Topology().declare(on: &connection) }
+                    return refusal { () throws(ReloadError) in try Topology().declare(on: &connection) }
                 }
                 #expect(error?.operation == lost.operation, "\(error.map(\.description) ?? "")")
-                #expect(error?.code == (lost.accident == .cut ? .closed : .timeout))
+                #expect(error?.code == (lost.accident == .cut ? .brokerClosed : .brokerTimeout))
                 #expect(error?.isChannelOnly == false)
             }
         }
@@ -71,30 +72,30 @@ extension EndToEnd.OneBroker {
                         try connection.ensureQueue(own + name)
                     }
                     let refusals = try (0..<2).map { _ in
-                        let error = refusal { () throws(BrokerError) in try topology.declare(on: &connection) }
+                        let error = refusal { () throws(ReloadError) in try topology.declare(on: &connection) }
                         // The connection goes on, and what came before was done.
                         try connection.reopenChannel()
                         try connection.declareExchange(own + "status", type: "topic", passive: true)
                         return error
                     }
-                    let missing = refusal { () throws(BrokerError) in
+                    let missing = refusal { () throws(ReloadError) in
                         try connection.ensureQueue(own + "journal", passive: true)
                     }
                     return (refusals, missing)
                 }
                 for error in refusals {
                     #expect(error?.operation == operation)
-                    #expect(error?.code == .preconditionFailed && error?.isChannelOnly == true)
+                    #expect(error?.code == .brokerPreconditionFailed && error?.isChannelOnly == true)
                 }
-                #expect(missing?.code == (isMade ? nil : .notFound))
+                #expect(missing?.code == (isMade ? nil : .brokerNotFound))
             }
         }
     }
 }
 
 /// What a request ended with, if it was not answered.
-private func refusal(_ request: () throws(BrokerError) -> Void) -> BrokerError? {
-    do throws(BrokerError) {
+private func refusal(_ request: () throws(ReloadError) -> Void) -> ReloadError? {
+    do throws(ReloadError) {
         try request()
         return nil
     } catch {

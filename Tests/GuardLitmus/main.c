@@ -24,8 +24,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static _Alignas(64) creload_block blocks[2][CRELOAD_VALUE_OFFSET / sizeof(creload_block)];
-static _Alignas(64) creload_live live;
+static _Alignas(64) creload_guard_block blocks[2][CRELOAD_GUARD_VALUE_OFFSET / sizeof(creload_guard_block)];
+static _Alignas(64) creload_guard_live live;
 /* Who may do what: each counts the rounds it has come to. */
 static _Alignas(64) uint64_t round_ready, round_called, round_looked;
 static _Alignas(64) bool is_over;
@@ -45,19 +45,19 @@ static void linger(uint64_t steps) {
 
 static bool is_slow;
 
-static creload_hold enter(void) {
-    creload_hold hold = creload_enter(&live);
+static creload_guard_hold enter(void) {
+    creload_guard_hold hold = creload_guard_enter(&live);
     is_slow = !hold.block;
-    return is_slow ? creload_enter_slowly(&live) : hold;
+    return is_slow ? creload_guard_enter_slowly(&live) : hold;
 }
 
-static bool leave(creload_hold hold) { return is_slow ? creload_leave_slowly(&live, hold) : creload_leave(&live, hold); }
+static bool leave(creload_guard_hold hold) { return is_slow ? creload_guard_leave_slowly(&live, hold) : creload_guard_leave(&live, hold); }
 
 static void *call(void *unused) {
     (void)unused;
     for (uint64_t round = 1;; round++) {
-        creload_block *old = live.current;
-        creload_hold hold = at_the_end ? enter() : (creload_hold){NULL, NULL, false};
+        creload_guard_block *old = live.current;
+        creload_guard_hold hold = at_the_end ? enter() : (creload_guard_hold){NULL, NULL, false};
         __atomic_store_n(&round_called, 2 * round - 1, __ATOMIC_RELEASE);
         wait_for(&round_ready, round);
         if (__atomic_load_n(&is_over, __ATOMIC_RELAXED)) return NULL;
@@ -106,15 +106,15 @@ int main(int count, char **arguments) {
     uint64_t round = 0, violations = 0;
     while (round < rounds && (stop == 0 || violations < stop)) {
         round++;
-        creload_block *old = blocks[(round + 1) % 2], *new = blocks[round % 2];
+        creload_guard_block *old = blocks[(round + 1) % 2], *new = blocks[round % 2];
         wait_for(&round_called, 2 * round - 1);
         /* Both processors have both lines in their caches, which keeps each one's write from the other the longest. */
-        creload_holders(old);
+        creload_guard_holders(old);
         __atomic_store_n(&round_ready, round, __ATOMIC_RELEASE);
         linger(round % 1021);
-        creload_replace(&live, new);
-        if (is_fenced && !creload_fence()) return fprintf(stderr, "guard-litmus: no fence\n"), 1;
-        bool is_held = creload_holders(old) > 0;
+        creload_guard_replace(&live, new);
+        if (is_fenced && !creload_guard_fence()) return fprintf(stderr, "guard-litmus: no fence\n"), 1;
+        bool is_held = creload_guard_holders(old) > 0;
         wait_for(&round_called, 2 * round);
         /* The call uses a block that the reload would free, or each leaves it to the other one to drain it. */
         if (at_the_end || !holds_old ? is_held && is_not_told : !is_held) violations++;
@@ -124,7 +124,7 @@ int main(int count, char **arguments) {
     __atomic_store_n(&is_over, true, __ATOMIC_RELAXED);
     __atomic_store_n(&round_ready, round + 1, __ATOMIC_RELEASE);
     pthread_join(thread, NULL);
-    printf("%s %llu %llu\n", creload_mode & CRELOAD_SEQUENTIAL ? "sequential" : "membarrier",
+    printf("%s %llu %llu\n", creload_guard_mode & CRELOAD_SEQUENTIAL ? "sequential" : "membarrier",
            (unsigned long long)round, (unsigned long long)violations);
     return 0;
 }

@@ -71,10 +71,8 @@ import Testing
             }
             if Int.random(in: 0..<3, using: &generator) == 0, let tag = open.sorted().randomElement(using: &generator) {
                 open.remove(tag)
-                let isRejected = Int.random(in: 0..<4, using: &generator) == 0
-                let wasOpen = isRejected ? acknowledgements.close(tag) : acknowledgements.settle(tag)
+                let wasOpen = acknowledgements.settle(tag)
                 #expect(wasOpen)
-                if isRejected { channel.open.removeAll { $0 == tag } }
             }
             if acknowledgements.isDue || Int.random(in: 0..<9, using: &generator) == 0 {
                 acknowledgements.send { tag, multiple in

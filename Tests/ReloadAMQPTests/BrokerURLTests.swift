@@ -1,4 +1,5 @@
 import ReloadAMQP
+import ReloadProtocol
 import Testing
 
 @Suite(.timeLimit(.minutes(5))) struct BrokerURLTests {
@@ -32,7 +33,7 @@ import Testing
         "amqp://h#x", "amqp://[::1", "amqp://[::1]x", "amqp://:p@h", "amqp://u:%@h", "amqp://u:a%00b@h",
     ])
     func refuses(_ text: String) {
-        #expect { try BrokerURL(text) } throws: { ($0 as? BrokerError)?.code == .badURL }
+        #expect { try BrokerURL(text) } throws: { ($0 as? ReloadError)?.code == .brokerBadURL }
     }
 
     @Test func parsesTLS() throws {
@@ -66,7 +67,7 @@ import Testing
     ])
     func refusesAQuery(_ query: String) {
         #expect { try BrokerURL("amqps://h/?" + query) } throws: { error in
-            guard let error = error as? BrokerError, error.code == .badURL else { return false }
+            guard let error = error as? ReloadError, error.code == .brokerBadURL else { return false }
             return query.hasPrefix("heartbeat") == error.message.contains("heartbeat is not supported")
         }
     }
@@ -76,7 +77,7 @@ import Testing
         "amqps://u:se?cret@h/", "amqps://u:1?secret=cret@h/", "amqps://u?secret@h", "amqp://u:1?secret@h",
     ])
     func aMisplacedMarkDoesNotShowThePassword(_ text: String) throws {
-        let error = #expect(throws: BrokerError.self) { try BrokerURL(text) }
+        let error = #expect(throws: ReloadError.self) { try BrokerURL(text) }
         #expect(try !#require(error).description.contains("cret"))
     }
 
@@ -97,7 +98,7 @@ import Testing
             #expect(!text.contains("se%20cret"))
         }
         // What cannot be parsed may be a password in the wrong place.
-        let error = #expect(throws: BrokerError.self) { try BrokerURL("amqp://ops:secret@h:x1/") }
+        let error = #expect(throws: ReloadError.self) { try BrokerURL("amqp://ops:secret@h:x1/") }
         #expect(try !#require(error).description.contains("secret"))
     }
 }

@@ -1,4 +1,6 @@
 import Logging
+import Metrics
+import ReloadProtocol
 import Testing
 
 @testable import ReloadAMQP
@@ -8,7 +10,7 @@ import Testing
     private struct Digger: ConnectionUser {
         let done: AsyncStream<Void>.Continuation
 
-        func disconnected(by error: BrokerError) -> Bool {
+        func disconnected(by error: ReloadError) -> Bool {
             dig(from: nil)
             done.yield()
             return false
@@ -26,7 +28,7 @@ import Testing
         func passedOver(on connection: inout Connection) {}
         func handle(_ event: BrokerEvent, on connection: inout Connection) {}
         func work(on connection: inout Connection) -> Bool { false }
-        func recover(from error: BrokerError, on connection: inout Connection) -> Bool { false }
+        func recover(from error: ReloadError, on connection: inout Connection) -> Bool { false }
         func finished() {}
         var isIdle: Bool { true }
         var pause: Duration? { nil }
@@ -39,7 +41,7 @@ import Testing
             let settings = ConnectionSettings(url: try BrokerURL("amqp://127.0.0.1:1"), name: "test")
             let thread = try ConnectionThread(
                 name: "test", settings: settings, topology: Topology(),
-                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, metrics: NOOPMetricsHandler.instance)
             try thread.start(Digger(done: done))
             for await _ in ends { break }
             thread.stop(flush: .zero)

@@ -1,4 +1,4 @@
-import ReloadCore
+import ReloadProtocol
 import Testing
 
 @testable import ReloadAMQP
@@ -6,14 +6,14 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct OutboxTests {
     private let now = ContinuousClock.now
 
-    private func message(_ id: String, routingKey: String = "k", mandatory: Bool = false) -> Outgoing {
+    private func message(_ id: String, routingKey: String = "k", mandatory: Bool = false) -> QueuedMessage {
         var envelope = Envelope(body: [])
         envelope.messageID = id
-        return Outgoing(
+        return QueuedMessage(
             envelope: envelope, exchange: "e", routingKey: routingKey, mandatory: mandatory, completion: { _ in })
     }
 
-    private func copy(_ id: String) -> Outgoing {
+    private func copy(_ id: String) -> QueuedMessage {
         var message = message(id, routingKey: "reply")
         message.exchange = ""
         return message
@@ -45,8 +45,8 @@ import Testing
         }
     }
 
-    private func refusal(_ replyCode: Int?) -> BrokerError {
-        var error = BrokerError(.notFound, "no exchange", operation: "receive")
+    private func refusal(_ replyCode: Int?) -> ReloadError {
+        var error = ReloadError(.brokerNotFound, "no exchange", operation: "receive")
         error.replyCode = replyCode
         return error
     }
@@ -184,7 +184,7 @@ import Testing
         for number in 0..<1000 { _ = outbox.add(copy("copy \(number)")) }
         _ = outbox.add(message("last"))
         #expect(send(&outbox).count == 256)
-        var error = BrokerError(.accessRefused, "access to exchange 'amq.default' refused", operation: "receive")
+        var error = ReloadError(.brokerAccessRefused, "access to exchange 'amq.default' refused", operation: "receive")
         error.replyCode = 403
         error.isChannelOnly = true
         #expect(names(outbox.connectionLost(error)) == [])
@@ -213,14 +213,14 @@ import Testing
     @Test func aMessageThatCannotBeSentFailsAlone() {
         var outbox = outbox("a", "b")
         _ = outbox.take(now: now)
-        #expect(names(outbox.notSent(BrokerError(.badMessage, "", operation: ""))) == ["a:broker.bad_message"])
+        #expect(names(outbox.notSent(ReloadError(.brokerBadMessage, "", operation: ""))) == ["a:broker.bad_message"])
         #expect(send(&outbox) == ["b"])
     }
 
     @Test func closingFailsEverything() {
         var outbox = outbox("a", "b", "c", window: 1)
         _ = send(&outbox)
-        let stopped = BrokerError(.stopped, "", operation: "stop")
+        let stopped = ReloadError(.brokerStopped, "", operation: "stop")
         #expect(names(outbox.close(stopped)) == ["a:broker.stopped", "b:broker.stopped", "c:broker.stopped"])
         #expect(outbox.isEmpty)
     }

@@ -4,6 +4,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// What somebody may try who publishes a path, or who may write somewhere below an artifact root. Each is tried with
 /// `openat2` and with the walk that takes its place.

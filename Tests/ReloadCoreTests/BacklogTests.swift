@@ -3,11 +3,12 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// Of many requests for the same modules only the newest is loaded, and all are answered.
 @Suite(.timeLimit(.minutes(5))) struct FoldingTests {
     private func job(
-        _ arrival: UInt64, _ revisions: [String: Int64], _ operation: ReloadCore.Operation = .apply
+        _ arrival: UInt64, _ revisions: [String: Int64], _ operation: Request.Operation = .apply
     ) -> ReloadJob {
         let modules = revisions.sorted { $0.key < $1.key }.map {
             Request.Module(name: $0.key, kind: nil, revision: $0.value, version: nil, artifact: .registeredFile)
@@ -112,12 +113,12 @@ import Testing
     @Test func aBacklogCostsOneLoadForEachModule() async throws {
         let scene = try Scene()
         let modules = try (0..<10).map { try scene.rules("rules\($0)") }
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         for number in 0..<1000 {
             scene.send(body("rules\(number % 10)", Int64(number), Int64(number)), id: "\(number)")
         }
         #expect(modules.allSatisfy { $0.slot.current.number == 1 })
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         let answers = await scene.answers(1000)
         #expect(answers.count == 1000)
         #expect(answers.values.allSatisfy { $0.count == 1 })
@@ -131,11 +132,11 @@ import Testing
     @Test func whenTheNewestDoesNotWorkTheOneBeforeIsLoaded() async throws {
         let scene = try Scene()
         let rules = try scene.rules()
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         for (revision, depth) in [(1, 1), (2, 2), (3, 3), (4, -1), (5, -1)] {
             scene.send(body("rules", Int64(revision), Int64(depth)), id: "\(revision)")
         }
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         let answers = await scene.answers(5)
         #expect(
             answers == [
@@ -149,10 +150,10 @@ import Testing
     func aRollbackThatWasMissedLeadsToWhatTheOthersRun(to revision: Int64, depth: Int) async throws {
         let scene = try Scene()
         let rules = try scene.rules()
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         for revision in Int64(1)...3 { scene.send(body("rules", revision, revision), id: "\(revision)") }
         scene.send(body("rules", revision, 0, operation: "rollback"), id: "rollback")
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         let answers = await scene.answers(4)
         // There is no revision 7 to go back to, so the newest one stands.
         #expect(answers["rollback"] == (revision == 7 ? [.refused] : [.applied]))
@@ -165,11 +166,11 @@ import Testing
         let rules = try scene.rules()
         scene.send(body("rules", 1, 1), id: "one")
         #expect(try await scene.report(for: "one").state == .applied)
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         scene.send(body("rules", 2, -1), id: "bad")
         scene.send(body("rules", 3, 3), id: "good")
         scene.send(body("rules", -1, 0, operation: "rollback"), id: "rollback")
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         let answers = await scene.answers(3)
         // The others went from 3 to 1: revision 2 was never good.
         #expect(rules.running.report.revision == 1)
@@ -185,9 +186,9 @@ import Testing
             scene.send(body("rules", revision, revision), id: "\(revision)")
             #expect(try await scene.report(for: "\(revision)").state == .applied)
         }
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         for id in ["first", "second"] { scene.send(body("rules", -1, 0, operation: "rollback"), id: id) }
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         #expect(await scene.answers(2) == ["first": [.superseded], "second": [.applied]])
         #expect(rules.running.report.revision == 1)
     }
@@ -206,10 +207,10 @@ import Testing
     @Test func whoWaitsAtAQueueOfItsOwnGetsItsOwnReport() async throws {
         let scene = try Scene()
         _ = try scene.rules()
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         scene.send(body("rules", 1, 1), id: "one", replyTo: "mine")
         scene.send(body("rules", 2, 2), id: "two")
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         let report = try await scene.outgoing(for: "one")
         #expect(report.report.state == .superseded)
         #expect(report.replyTo == "mine")
@@ -220,9 +221,9 @@ import Testing
         _ = try scene.rules()
         let old =
             #"{"protocol":"reload.request.v1","operation":"inventory","expires_at":"2026-01-01T00:00:00Z"}"#
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         scene.send(old, id: "before")
-        scene.reloader.isReadingBacklog(false)
+        scene.reloader.backlogChanged(false)
         #expect(scene.acknowledged.withLock { $0 } == ["before"])
         scene.send(old, id: "after")
         #expect(try await scene.report(for: "after").state == .expired)
@@ -231,7 +232,7 @@ import Testing
     @Test func whenThereIsNoRoomLoadingBeginsBeforeTheEnd() async throws {
         let scene = try Scene(waitingBytes: 500)
         let rules = try scene.rules()
-        scene.reloader.isReadingBacklog(true)
+        scene.reloader.backlogChanged(true)
         for revision in Int64(1)...20 { scene.send(body("rules", revision, revision), id: "\(revision)") }
         let answers = await scene.answers(20)
         #expect(answers.count == 20)

@@ -3,6 +3,7 @@ import Glibc
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// OpenSSL, as an agent uses it.
 @Suite(.timeLimit(.minutes(5))) struct CryptoTests {

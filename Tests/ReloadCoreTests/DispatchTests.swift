@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct ModuleQueuesTests {
     @Test func oneModuleRunsInOrderAndOthersGoOn() {

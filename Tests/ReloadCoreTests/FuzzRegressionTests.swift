@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// What the fuzzers found (`scripts/fuzz`), and what a look at the same places showed.
 @Suite(.timeLimit(.minutes(5))) struct FuzzRegressionTests {
@@ -17,7 +18,7 @@ import Testing
         #expect(rules.slot.current.version.revision == .max)
     }
 
-    @Test func journalWithTheLargestNumber() async throws {
+    @Test func aLedgerWithTheLargestNumber() async throws {
         let scene = try Scene()
         _ = try scene.rules()
         _ = try await scene.apply("rules", 2)

@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct SlotTests {
     private final class Closed: Sendable {
@@ -93,7 +94,7 @@ import Testing
         let closed = Closed()
         let slot = slot(closed)
         func nest(_ depth: Int) {
-            guard depth < 2 * Int(CRELOAD_CELLS) else {
+            guard depth < 2 * Int(CRELOAD_GUARD_CELLS) else {
                 #expect(slot.lingering.map(\.generation) == Array(1...UInt64(depth)))
                 return #expect(slot.lingering.allSatisfy { $0.inFlight == 1 })
             }
@@ -107,7 +108,7 @@ import Testing
         }
         nest(0)
         #expect(slot.lingering.isEmpty)
-        #expect(closed.numbers.withLock { $0.sorted() } == Array(1...2 * UInt64(CRELOAD_CELLS)))
+        #expect(closed.numbers.withLock { $0.sorted() } == Array(1...2 * UInt64(CRELOAD_GUARD_CELLS)))
     }
 
     @Test func aPinHoldsItsGenerationOnAnyThread() async {
@@ -127,7 +128,7 @@ import Testing
 
     @Test func recordsOfThreadsThatEndedAreUsedAgain() {
         let slot = slot(Closed())
-        let before = creload_thread_count()
+        let before = creload_guard_thread_count()
         for _ in 0..<500 {
             let ended = DispatchSemaphore(value: 0)
             Thread {
@@ -137,7 +138,7 @@ import Testing
             ended.wait()
         }
         // Other tests have threads as well, and the next one may begin before the last one is all gone.
-        #expect(creload_thread_count() < before + 250)
+        #expect(creload_guard_thread_count() < before + 250)
     }
 
     /// Also what the address sanitizer looks at: a value that is read after it was freed.
@@ -216,7 +217,7 @@ import Testing
         .enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1, "two processors"), arguments: ["begin", "end"])
     func aCallAndAReloadDoNotMissEachOther(_ moment: String) throws {
         // Where membarrier is refused, and under the thread sanitizer, there is no fence to leave out.
-        guard !creload_is_sequential() else {
+        guard !creload_guard_is_sequential() else {
             let run = try litmus(moment, "fenced", "20000")
             #expect(run.fence == "sequential")
             return #expect(run.violations == 0)

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct RequestCodecTests {
     private func code(_ body: String) -> ReloadCode? {

@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import ReloadProtocol
 import Synchronization
 import Testing
 
@@ -29,7 +30,7 @@ import Testing
         #expect {
             try parser.text(9)
         } throws: { error in
-            (error as? PluginCallError)?.status == 77 && "\(error)".contains("nine is not my number")
+            (error as? ReloadError)?.pluginCall?.status == 77 && "\(error)".contains("nine is not my number")
         }
     }
 
@@ -76,7 +77,7 @@ import Testing
         ),
     ])
     func badPluginsFailInTheirOwnProcess(source: String, code: ReloadCode, reason: String) async throws {
-        let scene = try Scene(vetting: Vetting(timeout: code == .pluginVetTimedOut ? .seconds(6) : .seconds(20)))
+        let scene = try Scene(trial: Trial(timeout: code == .pluginVetTimedOut ? .seconds(6) : .seconds(20)))
         let parser = try scene.parser()
         _ = try scene.compile(source, to: "bad.so")
         let report = try await load(scene, 1, "bad.so")
@@ -107,7 +108,7 @@ import Testing
     }
 
     @Test func filesThatAreNoWholeLibraryAreNotOpened() async throws {
-        let scene = try Scene(vetting: nil)
+        let scene = try Scene(trial: nil)
         let parser = try scene.parser()
         let whole = try Data(
             contentsOf: URL(fileURLWithPath: try scene.compile(PluginSource.good(version: "x"), to: "x.so")))
@@ -127,7 +128,7 @@ import Testing
     }
 
     @Test func damagedHeadersAreErrorsNotCrashes() async throws {
-        let scene = try Scene(vetting: Vetting(timeout: .seconds(20)))
+        let scene = try Scene(trial: Trial(timeout: .seconds(20)))
         let parser = try scene.parser()
         let whole = try Data(
             contentsOf: URL(fileURLWithPath: try scene.compile(PluginSource.good(version: "x"), to: "x.so")))

@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// Whatever a publisher puts into a message costs at most one refusal, and the next good one is applied.
 @Suite(.timeLimit(.minutes(5))) struct PoisonTests {

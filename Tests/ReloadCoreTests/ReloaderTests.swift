@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct OrderTests {
     @Test func appliesInlineAndPathAndRegisteredFile() async throws {
@@ -354,11 +355,11 @@ import Testing
     }
 
     /// The rule itself, for owners that only root can make.
-    @Test(arguments: [StateDirectory.Part.folder, .folderWithin, .journal])
+    @Test(arguments: [StateDirectory.Part.folder, .folderWithin, .ledger])
     func whoseItIs(part: StateDirectory.Part) {
         let trusted = [0, 7, 8].filter { owner in
             var file = stat()
-            (file.st_uid, file.st_mode) = (uid_t(owner), (part == .journal ? S_IFREG : S_IFDIR) | 0o700)
+            (file.st_uid, file.st_mode) = (uid_t(owner), (part == .ledger ? S_IFREG : S_IFDIR) | 0o700)
             return StateDirectory.isTrusted(file, as: part, user: 7)
         }
         #expect(trusted == [0, 7])

@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// What an instance knows after a restart, whether the process ended in order or not.
 @Suite(.timeLimit(.minutes(5))) struct RestartTests {
@@ -68,7 +69,7 @@ import Testing
         let first = try Scene(keep: 2)
         _ = try first.rules()
         for revision in 1...9 { _ = try await first.apply("rules", Int64(revision), more: depth(revision)) }
-        // The running one and two more, and one that only the journal before names.
+        // The running one and two more, and one that only the ledger before names.
         #expect(try first.files(in: "artifacts").count == 4)
         first.kill()
         try Data().write(to: first.folder.appendingPathComponent("state/artifacts/rules-999-left.so"))
@@ -130,10 +131,10 @@ import Testing
             scene.send(request(revision), id: "\(revision)")
             _ = try await scene.report(for: "\(revision)")
         }
-        #expect(scene.reloader.journal.unconfirmed.map(\.report.request) == ["3", "4", "5"])
+        #expect(scene.reloader.ledger.unconfirmed.map(\.report.request) == ["3", "4", "5"])
     }
 
-    @Test func aJournalThatCannotBeWrittenHoldsBackTheAcknowledgement() async throws {
+    @Test func aLedgerThatCannotBeWrittenHoldsBackTheAcknowledgement() async throws {
         let scene = try Scene()
         let rules = try scene.rules()
         let obstacle = scene.folder.appendingPathComponent("state/journal.new")
@@ -165,7 +166,7 @@ import Testing
         #expect(try await first.report(for: "rollback").state == .applied)
         first.kill()
         // As if the process had died after the version was written and before the answer was.
-        var file = JournalFile(path: first.folder.appendingPathComponent("state/journal").path)
+        var file = LedgerFile(path: first.folder.appendingPathComponent("state/journal").path)
         var record = try #require(file.read().record)
         record.answered = []
         record.reports = []
@@ -181,14 +182,14 @@ import Testing
     @Test func withoutTheCopyOfWhatRanTheStreamIsReadAgain() async throws {
         let first = try Scene()
         _ = try first.rules()
-        _ = first.reloader.journal.position.attach()
-        guard case .new(let place) = first.reloader.journal.position.arrived(4, fingerprint: "x") else {
+        _ = first.reloader.ledger.position.attach()
+        guard case .new(let place) = first.reloader.ledger.position.arrived(4, fingerprint: "x") else {
             throw ReloadError(.messageInvalid, "not new")
         }
         first.send(request(1), id: "one", place: place)
         _ = try await first.report(for: "one")
         let again = try first.restart()
-        #expect(again.reloader.journal.position.attach() == .offset(4))
+        #expect(again.reloader.ledger.position.attach() == .offset(4))
         for name in try first.files(in: "artifacts") {
             try FileManager.default.removeItem(
                 at: first.folder.appendingPathComponent("state/artifacts").appendingPathComponent(name))
@@ -196,7 +197,7 @@ import Testing
         let second = try again.restart()
         let rules = try second.rules()
         #expect(rules.running.report.revision == 0)
-        #expect(second.reloader.journal.position.attach() == .first)
+        #expect(second.reloader.ledger.position.attach() == .first)
         second.send(request(1), id: "one")
         #expect(try await second.report(for: "one").state == .applied)
     }
@@ -350,8 +351,8 @@ import Testing
         second.reloader.start()
         let report = try await second.report(for: "both")
         #expect(report.modules.map(\.name) == ["running"])
-        #expect(second.reloader.journal.restored("running")?.quarantine.count == 1)
-        #expect(second.reloader.journal.restored("waiting") == nil)
+        #expect(second.reloader.ledger.restored("running")?.quarantine.count == 1)
+        #expect(second.reloader.ledger.restored("waiting") == nil)
         #expect(try second.files(in: "attempts").isEmpty)
     }
 

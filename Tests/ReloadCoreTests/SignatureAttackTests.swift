@@ -5,6 +5,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// An instance that takes only signed requests, and a publisher that signs.
 private struct SignedScene {
@@ -270,7 +271,7 @@ private struct SignedScene {
         let second = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
         let rules = try second.rules()
         for var message in [back, try #require(bad)] {
-            // The journal remembers some ids; so with another one, which the attacker could not sign.
+            // The ledger remembers some ids; so with another one, which the attacker could not sign.
             message.messageID = UUID().uuidString
             try world.key.sign(&message, exchange: "reload.control")
             second.send(message)
@@ -325,7 +326,7 @@ private struct SignedScene {
         #expect(answers.count == 4)
     }
 
-    /// The journal is written while a rollback is under way, and then the process dies.
+    /// The ledger is written while a rollback is under way, and then the process dies.
     @Test func aRollbackThatWasUnderWayAtACrashIsNoReplay() async throws {
         let world = try SignedScene()
         let (isUnderWay, goesOn) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
@@ -370,10 +371,10 @@ private struct SignedScene {
         let next = try world.signed(world.request(SignedScene.module(6)))
         world.wait(1)
         let back = try world.signed(world.request(SignedScene.module(nil), operation: "rollback"))
-        world.scene.reloader.isReadingBacklog(true)
+        world.scene.reloader.backlogChanged(true)
         world.scene.send(next)
         world.scene.send(back)
-        // The journal is written meanwhile.
+        // The ledger is written meanwhile.
         #expect(try await world.answer(to: world.request(SignedScene.module(9))).code == .messageUnsigned)
         world.scene.kill()
         let second = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
@@ -406,7 +407,7 @@ private struct SignedScene {
         world.wait(61)
         #expect(try await world.answer(to: back).state == .expired)
         #expect(try await world.answer(to: early).state == .applied)
-        // Nor in the journal.
+        // Nor in the ledger.
         world.scene.kill()
         let restarted = try Scene(trustedKeys: try TrustedKeysFile(path: world.keys), in: world.scene.folder)
         _ = try restarted.rules()
@@ -415,7 +416,7 @@ private struct SignedScene {
     }
 
     /// What nobody can read, or nobody signed, however much of it comes: it is read no further ahead than leaves room for answers
-    /// in the journal and before the broker.
+    /// in the ledger and before the broker.
     @Test(arguments: [
         "{", #"{"protocol":"reload.request.v1","operation":"apply","modules":[{"name":"rules","revision":1}]}"#,
     ])

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct StagedArtifactTests {
     private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")

@@ -3,6 +3,7 @@ import Synchronization
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 /// What an earlier build wrote is read by this one. The state directory is of an agent of commit 2f83033 that was killed: it had
 /// taken two configs and one plugin, refused a config and a plugin, and gone back to the first of the configs.
@@ -41,7 +42,7 @@ import Testing
         #expect(back.state == .applied && rules.slot.withCurrent { $0.depth } == 3)
     }
 
-    /// `message_id` of the rollback, as the journal has it.
+    /// `message_id` of the rollback, as the ledger has it.
     private static var broughtBy: String? {
         let path = fixtures.appendingPathComponent("state-of-2f83033/journal")
         let text = (try? String(contentsOf: path, encoding: .utf8)) ?? ""

@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import ReloadCore
+@testable import ReloadProtocol
 
 @Suite(.timeLimit(.minutes(5))) struct YAMLTests {
     private struct Box<Value: Decodable>: Decodable {

@@ -35,7 +35,7 @@ struct Arguments {
                 logLevel = level
             case "--heartbeat": settings.heartbeat = try Self.number(option, value)
             case "--report-interval": settings.reportInterval = .seconds(try Self.number(option, value))
-            case "--vet-timeout": settings.vetTimeout = .seconds(try Self.number(option, value))
+            case "--vet-timeout": settings.trialTimeout = .seconds(try Self.number(option, value))
             case "--keep": settings.keep = try Self.number(option, value)
             case "--config": configs.append(try Self.module(option, value))
             case "--plugin": plugins.append(try Self.module(option, value))

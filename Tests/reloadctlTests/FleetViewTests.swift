@@ -1,7 +1,8 @@
 internal import Foundation
-internal import ReloadCore
+internal import ReloadProtocol
 internal import Testing
 
+@testable internal import ReloadFleet
 @testable internal import reloadctl
 
 struct FleetViewTests {
@@ -13,6 +14,39 @@ struct FleetViewTests {
         view.fold(report("web-3", .offline))
         view.fold(report("web-3", .applied, request: "r"))
         #expect(view.present(matching: nil).keys.map(\.name).sorted() == ["web-1", "web-3"])
+    }
+
+    /// Three of its own intervals. The usual one is the broker's business: what it still has of that time.
+    @Test func presenceGoesByTheOwnInterval() {
+        var view = FleetView()
+        for (name, interval) in [("second", 1), ("minutes", 120), ("usual", 30), ("long", 4000)] as [(String, Int64)] {
+            var report = report(name, .online)
+            report.intervalMilliseconds = interval * 1000
+            view.fold(report)
+        }
+        view.fold(report("silent about it", .online))
+        let made = Date(timeIntervalSince1970: 1_795_230_000)
+        func present(after seconds: Double) -> [String] {
+            view.present(at: made.addingTimeInterval(seconds)).keys.map(\.name).sorted()
+        }
+        #expect(present(after: 2.9) == ["long", "minutes", "second", "silent about it", "usual"])
+        #expect(present(after: 3.1) == ["long", "minutes", "silent about it", "usual"])
+        #expect(present(after: 361) == ["long", "silent about it", "usual"])
+        // No more than readers look back.
+        #expect(present(after: 901) == ["silent about it", "usual"])
+    }
+
+    @Test func anIntervalThatMakesNoSenseIsNone() throws {
+        for text in ["0", "-1", "null"] {
+            let body = String(decoding: report("web-1", .online).encode(), as: UTF8.self)
+                .replacing(#""request":"#, with: #""report_interval_ms":\#(text),"request":"#)
+            #expect(try Report.decode(Array(body.utf8)).interval == nil)
+        }
+        #expect(throws: ReloadError.self) {
+            let body = String(decoding: report("web-1", .online).encode(), as: UTF8.self)
+                .replacing(#""request":"#, with: #""report_interval_ms":"30","request":"#)
+            _ = try Report.decode(Array(body.utf8))
+        }
     }
 
     @Test func ownReportsAreNobody() {

@@ -1,6 +1,7 @@
-internal import ReloadCore
+internal import ReloadProtocol
 internal import Testing
 
+@testable internal import ReloadFleet
 @testable internal import reloadctl
 
 struct OptionsTests {

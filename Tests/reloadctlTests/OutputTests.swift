@@ -1,7 +1,8 @@
 internal import Foundation
-internal import ReloadCore
+internal import ReloadProtocol
 internal import Testing
 
+@testable internal import ReloadFleet
 @testable internal import reloadctl
 
 struct TableTests {

@@ -1,8 +1,9 @@
 import Foundation
 internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadProtocol
 internal import Testing
 
+@testable internal import ReloadFleet
 @testable internal import reloadctl
 
 struct PermissionsTests {

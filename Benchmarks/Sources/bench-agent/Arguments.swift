@@ -21,7 +21,7 @@ struct Arguments {
         var words = words
         while let option = words.popFirst() {
             if option == "--no-vet" {
-                settings.vetTimeout = nil
+                settings.trialTimeout = nil
                 continue
             }
             if option == "--quiet" {

@@ -55,7 +55,7 @@ enum HotPath {
             settings.statusExchange = try option("--status-exchange")
             settings.artifactRoots = [try option("--artifacts")]
             settings.delivery = .ephemeral
-            settings.vetTimeout = nil
+            settings.trialTimeout = nil
             let log = ConsumerLog()
             let agent = try ReloadAgent(settings, logger: Logger(label: "agent") { _ in log })
             try latency(agent, consumes: log.consumes, plugin, rounds, seconds)

@@ -5,6 +5,7 @@ internal import Metrics
 
 @testable internal import ReloadAMQP
 @testable internal import ReloadCore
+@testable internal import ReloadProtocol
 
 extension Fuzz {
     /// What a start reads from the state directory: the parts of the input are the files. Whatever they hold, the agent starts,
@@ -30,7 +31,7 @@ extension Fuzz {
             return must(false, "the state directory cannot be used")
         }
         let logger = Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() }
-        let journal = Journal(directory, logger: logger, metrics: NOOPMetricsHandler.instance)
+        let journal = Ledger(directory, logger: logger, metrics: NOOPMetricsHandler.instance)
         _ = journal.takeMarks()
         let start = journal.position.attach()
         if case .offset(let offset) = start {
@@ -44,7 +45,7 @@ extension Fuzz {
         must(journal.write { [:] }, "it cannot be written")
         _ = try? directory.stage(bytes: [], module: "m")
         directory.close()
-        var file = JournalFile(path: folder + "/journal")
+        var file = LedgerFile(path: folder + "/journal")
         let reading = file.read()
         must(reading.record?.queue == "queue" && reading.problems.isEmpty, "\(reading)")
     }

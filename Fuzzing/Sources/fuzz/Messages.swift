@@ -1,6 +1,7 @@
 internal import Foundation
 
 @testable internal import ReloadCore
+@testable internal import ReloadProtocol
 
 extension Fuzz {
     /// A request's body. What the quick reader accepts, `JSONDecoder` reads in the same way; what is accepted can be written

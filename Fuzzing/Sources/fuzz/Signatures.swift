@@ -1,6 +1,7 @@
 internal import Foundation
 
 @testable internal import ReloadCore
+@testable internal import ReloadProtocol
 
 extension Fuzz {
     /// A signature's header and two messages, each with id, exchange, timestamp and body: nothing is taken as signed that is not,

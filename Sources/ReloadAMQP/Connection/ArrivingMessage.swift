@@ -1,12 +1,12 @@
 internal import CReloadAMQP
-internal import ReloadCore
+internal import ReloadProtocol
 
 /// A message where the connection put it, before anything of it is copied. Good only during the call it is handed to.
 @safe struct ArrivingMessage: ~Copyable {
     private let raw: OpaquePointer
-    private let event: UnsafePointer<creload_event>
+    private let event: UnsafePointer<creload_amqp_event>
 
-    init(_ event: UnsafePointer<creload_event>, of raw: OpaquePointer) {
+    init(_ event: UnsafePointer<creload_amqp_event>, of raw: OpaquePointer) {
         unsafe self.event = event
         unsafe self.raw = raw
     }
@@ -17,12 +17,12 @@ internal import ReloadCore
     /// The position in the stream; `nil` when the queue is no stream.
     var streamOffset: Int64? {
         guard let header = unsafe header("x-stream-offset") else { return nil }
-        return unsafe header.kind == .CRELOAD_VALUE_INTEGER ? header.integer : nil
+        return unsafe header.kind == .CRELOAD_AMQP_VALUE_INTEGER ? header.integer : nil
     }
 
     /// Whether it has a header of this name that is a string, and what `body` makes of its bytes.
     func withHeader<Value>(_ name: String, _ body: (Span<UInt8>) -> Value) -> Value? {
-        guard let header = unsafe header(name), unsafe header.kind == .CRELOAD_VALUE_STRING else { return nil }
+        guard let header = unsafe header(name), unsafe header.kind == .CRELOAD_AMQP_VALUE_STRING else { return nil }
         return unsafe body(Self.buffer(header.string).span)
     }
 
@@ -49,12 +49,12 @@ internal import ReloadCore
         return true
     }
 
-    private func header(_ name: String) -> creload_header? {
-        let header = unsafe creload_find_header(raw, name, name.utf8.count)
+    private func header(_ name: String) -> creload_amqp_header? {
+        let header = unsafe creload_amqp_find_header(raw, name, name.utf8.count)
         return unsafe header.name.bytes == nil ? nil : header
     }
 
-    private static func buffer(_ bytes: creload_bytes) -> UnsafeBufferPointer<UInt8> {
+    private static func buffer(_ bytes: creload_amqp_bytes) -> UnsafeBufferPointer<UInt8> {
         unsafe UnsafeBufferPointer(start: bytes.bytes, count: bytes.count)
     }
 
@@ -74,7 +74,7 @@ internal import ReloadCore
 }
 
 extension Envelope {
-    /// Tells one message of a stream from another. In the journal, so it stays as it is.
+    /// Tells one message of a stream from another. In the ledger, so it stays as it is.
     var fingerprint: String {
         "\(messageID ?? Digest.of(body))/\(correlationID ?? "")/\(timestamp ?? 0)/\(bodySize)"
     }

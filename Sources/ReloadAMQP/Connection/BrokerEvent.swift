@@ -1,4 +1,4 @@
-package import ReloadCore
+package import ReloadProtocol
 
 /// One thing the broker said.
 package enum BrokerEvent: Sendable, Equatable {

@@ -1,3 +1,5 @@
+package import ReloadProtocol
+
 /// Where a broker is and who logs in: `amqp://user:password@host:port/vhost`, with TLS `amqps://`.
 ///
 /// What is absent is `guest`, `guest`, `localhost`, 5672 (with TLS 5671) and the virtual host `/`. Parts are percent-decoded; an
@@ -5,44 +7,44 @@
 ///
 /// An `amqps` URL takes RabbitMQ's query parameters `cacertfile`, `certfile`, `keyfile`, `verify` (`verify_peer`, the default,
 /// or `verify_none`), `server_name_indication` and `auth_mechanism` (`plain`, the default, or `external`).
-public struct BrokerURL: Sendable, Hashable {
+package struct BrokerURL: Sendable, Hashable {
     /// How to speak TLS, always 1.2 or newer.
-    public struct TLS: Sendable, Hashable {
+    package struct TLS: Sendable, Hashable {
         /// CA certificates in PEM form; nil for those of the system (`$SSL_CERT_FILE`, else the distribution's).
-        public var caFile: String?
+        package var caFile: String?
         /// The client's certificate in PEM form, followed by its chain.
-        public var certificateFile: String?
+        package var certificateFile: String?
         /// The client's key in PEM form, without a passphrase; nil when it is in ``certificateFile``.
-        public var keyFile: String?
+        package var keyFile: String?
         /// Name that the broker's certificate has to be for; nil for the host.
-        public var serverName: String?
+        package var serverName: String?
         /// Whether the broker's certificate is checked. Without that anybody on the way can be the broker.
-        public var isVerified = true
+        package var isVerified = true
 
         /// The system's CAs, and no certificate of its own.
-        public init() {}
+        package init() {}
     }
 
     /// Name or address of the broker, without brackets.
-    public var host: String
+    package var host: String
     /// TCP port.
-    public var port: Int
+    package var port: Int
     /// User name for PLAIN; for EXTERNAL empty unless the URL names it.
-    public var user: String
+    package var user: String
     /// Password for PLAIN; no description of this package shows it.
-    public var password: String
+    package var password: String
     /// Virtual host.
-    public var virtualHost: String
+    package var virtualHost: String
     /// nil for `amqp://`.
-    public var tls: TLS?
+    package var tls: TLS?
     /// Whether the client certificate says who logs in (SASL EXTERNAL).
-    public var isExternal = false
+    package var isExternal = false
 
     /// Parses a URL.
     ///
-    /// - Throws: ``BrokerError`` with ``BrokerError/Code/badURL``. The message names the faulty part, never its text, since
+    /// - Throws: ``ReloadError`` with ``ReloadError/Code/badURL``. The message names the faulty part, never its text, since
     ///   a misplaced `@` can put the password anywhere.
-    public init(_ text: String) throws(BrokerError) {
+    package init(_ text: String) throws(ReloadError) {
         let scheme = text.prefix { $0 != ":" }
         let afterScheme = text[scheme.endIndex...]
         guard ["amqp", "amqps"].contains(scheme.lowercased()), afterScheme.hasPrefix("://") else {
@@ -119,7 +121,7 @@ public struct BrokerURL: Sendable, Hashable {
     }
 
     /// Reads the query of an `amqps` URL.
-    private mutating func take(_ query: Substring) throws(BrokerError) {
+    private mutating func take(_ query: Substring) throws(ReloadError) {
         var tls = TLS()
         var seen: Set<String> = []
         for parameter in query.split(separator: "&") {
@@ -165,7 +167,7 @@ public struct BrokerURL: Sendable, Hashable {
     ]
 }
 
-private func refuse(_ message: String) -> BrokerError { BrokerError(.badURL, message, operation: "parse") }
+private func refuse(_ message: String) -> ReloadError { ReloadError(.brokerBadURL, message, operation: "parse") }
 
 extension BrokerURL {
     /// The user as far as this side knows, for `user_id`.
@@ -177,7 +179,7 @@ extension BrokerURL {
 
 extension BrokerURL: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
     /// The URL without the password and the query.
-    public var description: String {
+    package var description: String {
         let isIPv6 = host.contains(":") && host.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." }
         let address = isIPv6 ? "[\(host)]" : host.percentEncoded
         let login = user.isEmpty ? "" : user.percentEncoded + "@"
@@ -185,10 +187,10 @@ extension BrokerURL: CustomStringConvertible, CustomDebugStringConvertible, Cust
     }
 
     /// The URL without the password.
-    public var debugDescription: String { description }
+    package var debugDescription: String { description }
 
     /// Without the password, so that `dump` does not show it either.
-    public var customMirror: Mirror { Mirror(self, children: ["url": description]) }
+    package var customMirror: Mirror { Mirror(self, children: ["url": description]) }
 }
 
 extension StringProtocol {

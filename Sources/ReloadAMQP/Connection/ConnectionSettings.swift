@@ -1,20 +1,22 @@
+internal import ReloadProtocol
+
 /// How to reach a broker, and the limits while talking to it.
-public struct ConnectionSettings: Sendable {
+package struct ConnectionSettings: Sendable {
     /// Where the broker is and who logs in.
-    public var url: BrokerURL
+    package var url: BrokerURL
     /// The connection's name in the broker's management pages.
-    public var name: String
+    package var name: String
     /// Seconds between heartbeats as this side proposes it; a broker that is silent for twice as long is given up.
-    public var heartbeat: Int
+    package var heartbeat: Int
     /// Limit for the TCP connection with its TLS handshake, and again for the login.
-    public var connectTimeout: Duration
+    package var connectTimeout: Duration
     /// Limit for each request that waits for an answer.
-    public var rpcTimeout: Duration
+    package var rpcTimeout: Duration
     /// Bytes of the largest body that is kept; a larger one is skipped as it arrives and reported as oversized.
-    public var bodyLimit: Int
+    package var bodyLimit: Int
 
     /// Settings with the defaults that fit an agent.
-    public init(
+    package init(
         url: BrokerURL, name: String, heartbeat: Int = 10, connectTimeout: Duration = .seconds(5),
         rpcTimeout: Duration = .seconds(10), bodyLimit: Int = 16 << 20
     ) {

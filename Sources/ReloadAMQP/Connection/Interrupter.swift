@@ -1,3 +1,4 @@
+internal import ReloadProtocol
 internal import Synchronization
 
 #if canImport(Glibc)

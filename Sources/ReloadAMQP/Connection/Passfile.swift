@@ -1,4 +1,4 @@
-internal import ReloadCore
+package import ReloadProtocol
 
 extension BrokerURL {
     /// Reads what an operator gives: a URL, or `passfile:PATH`, a file whose only line is one.
@@ -6,9 +6,9 @@ extension BrokerURL {
     /// The file must be a regular one, of this process's user or of root, that group and others can neither read nor write.
     /// Line breaks at its end do not count.
     ///
-    /// - Throws: ``BrokerError`` with ``BrokerError/Code/badURL`` or ``BrokerError/Code/badPassfile``; never with what the
+    /// - Throws: ``ReloadError`` with ``ReloadError/Code/badURL`` or ``ReloadError/Code/badPassfile``; never with what the
     ///   file holds.
-    public init(source: String) throws(BrokerError) {
+    package init(source: String) throws(ReloadError) {
         guard source.hasPrefix(Self.passfile) else {
             try self.init(source)
             return
@@ -18,9 +18,9 @@ extension BrokerURL {
 
     private static let passfile = "passfile:"
 
-    private static func read(_ path: String) throws(BrokerError) -> String {
-        func refuse(_ reason: String) -> BrokerError {
-            BrokerError(.badPassfile, "\(path): \(reason)", operation: "passfile")
+    private static func read(_ path: String) throws(ReloadError) -> String {
+        func refuse(_ reason: String) -> ReloadError {
+            ReloadError(.brokerBadPassfile, "\(path): \(reason)", operation: "passfile")
         }
 
         let text: String

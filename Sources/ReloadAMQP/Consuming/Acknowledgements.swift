@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 /// The deliveries of one connection: which are open, and which are settled and to be acknowledged. A run of settled ones is
 /// acknowledged in one frame, and none that is open ever is: the broker would forget it, or close the channel over a tag that
 /// it does not know.
@@ -36,9 +38,6 @@ struct Acknowledgements {
         settled.append(tag)
         return true
     }
-
-    /// A delivery that was handed out is done with in another way than by an acknowledgement; false when it is not open.
-    mutating func close(_ tag: UInt64) -> Bool { open.remove(tag) != nil }
 
     /// Counts everything as settled.
     mutating func settleAll() {

@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 /// Finds the end of what was there when a consumer attached, so that of many requests for a module only the newest is
 /// loaded.
 ///

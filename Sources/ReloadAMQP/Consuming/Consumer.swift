@@ -1,26 +1,26 @@
 package import Logging
-internal import Metrics
-package import ReloadCore
+package import Metrics
+package import ReloadProtocol
 
 /// Consumes requests on a thread of its own, and goes on after whatever happens to the broker.
 package final class Consumer: Sendable {
     /// What a consumer tells, and asks, on its thread. Everything must return at once, because heartbeats wait for it.
     package struct Handlers: Sendable {
-        /// A message, with its place if it came from a stream. Every receipt has to come back through ``acknowledge(_:)`` or
-        /// ``reject(_:)``, from any thread.
+        /// A message, with its place if it came from a stream. Every receipt has to come back through
+        /// ``acknowledge(_:)``, from any thread.
         package var delivered: @Sendable (Delivery, Receipt, StreamPosition.Place?) -> Void
         /// The connection is there; returns when messages may flow.
         package var willConsume: @Sendable () -> Void = {}
         /// Messages begin to flow.
         package var connected: @Sendable () -> Void
         /// What was published meanwhile is being read, or its end has come.
-        package var isReadingBacklog: @Sendable (Bool) -> Void = { _ in }
+        package var backlogChanged: @Sendable (Bool) -> Void = { _ in }
         /// Whether messages may be read ahead of those that are not acknowledged.
         package var hasRoom: @Sendable () -> Bool = { false }
         /// The stream has lost so many messages that were published while nobody here read it.
-        package var hasLost: @Sendable (_ count: Int64) -> Void = { _ in }
+        package var lost: @Sendable (_ count: Int64) -> Void = { _ in }
         /// The queue of this name is there; `isNew` when it was not before.
-        package var hasQueue: @Sendable (_ name: String, _ isNew: Bool) -> Void = { _, _ in }
+        package var queueFound: @Sendable (_ name: String, _ isNew: Bool) -> Void = { _, _ in }
 
         package init(
             delivered: @escaping @Sendable (Delivery, Receipt, StreamPosition.Place?) -> Void,
@@ -32,7 +32,7 @@ package final class Consumer: Sendable {
     }
 
     private let thread: ConnectionThread
-    private let mailbox: Mailbox<ConsumerLoop.Command>
+    private let mailbox: Mailbox<Receipt>
     private let loop: ConsumerLoop
 
     /// Makes a consumer that does nothing before ``start()``.
@@ -43,24 +43,22 @@ package final class Consumer: Sendable {
     ///   - prefetch: messages that may be handed out and not yet acknowledged.
     package init(
         settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, addressee: Addressee,
-        position: StreamPosition, prefetch: Int = 250, logger: Logger, handlers: Handlers
-    ) throws(BrokerError) {
-        thread = try ConnectionThread(name: "reload-consumer", settings: settings, topology: topology, logger: logger)
+        position: StreamPosition, prefetch: Int = 250, logger: Logger, metrics: any MetricsFactory, handlers: Handlers
+    ) throws(ReloadError) {
+        thread = try ConnectionThread(
+            name: "reload-consumer", settings: settings, topology: topology, logger: logger, metrics: metrics)
         mailbox = Mailbox(wake: thread.wake)
         loop = ConsumerLoop(
             topology: topology, delivery: delivery, addressee: addressee, position: position, prefetch: prefetch,
-            mailbox: mailbox, logger: logger, handlers: handlers)
+            mailbox: mailbox, logger: logger,
+            stale: Counter(label: "reload_agent_stale_receipts_total", factory: metrics), handlers: handlers)
     }
 
     /// Starts the thread; call it once. A broker that is away is no error.
-    package func start() throws(BrokerError) { try thread.start(loop) }
+    package func start() throws(ReloadError) { try thread.start(loop) }
 
     /// Acknowledges a message (`basic.ack`). A receipt that is not current any more is dropped and counted.
-    package func acknowledge(_ receipt: Receipt) { mailbox.append(.acknowledge(receipt)) }
-
-    /// Refuses a message (`basic.reject` without requeue; for a stream, which keeps its messages anyway, `basic.ack`). A
-    /// receipt that is not current any more is dropped and counted.
-    package func reject(_ receipt: Receipt) { mailbox.append(.reject(receipt)) }
+    package func acknowledge(_ receipt: Receipt) { mailbox.append(receipt) }
 
     /// Sends the acknowledgements that are waiting and ends the thread, within 3 s.
     ///
@@ -72,26 +70,15 @@ package final class Consumer: Sendable {
 
 /// The consumer's side of its thread.
 struct ConsumerLoop: ConnectionUser {
-    enum Command: Sendable {
-        case acknowledge(Receipt)
-        case reject(Receipt)
-
-        var receipt: Receipt {
-            switch self {
-            case .acknowledge(let receipt), .reject(let receipt): receipt
-            }
-        }
-    }
-
     let topology: Topology
     let delivery: DeliveryMode
     let addressee: Addressee
     let position: StreamPosition
     let prefetch: Int
-    let mailbox: Mailbox<Command>
+    let mailbox: Mailbox<Receipt>
     let logger: Logger
     let handlers: Consumer.Handlers
-    private let stale = Counter(label: "reload_agent_stale_receipts")
+    private let stale: Counter
     /// The connection's number, and its deliveries.
     private var epoch: UInt64 = 0
     private var acknowledgements: Acknowledgements
@@ -112,7 +99,7 @@ struct ConsumerLoop: ConnectionUser {
 
     init(
         topology: Topology, delivery: DeliveryMode, addressee: Addressee, position: StreamPosition, prefetch: Int,
-        mailbox: Mailbox<Command>, logger: Logger, handlers: Consumer.Handlers
+        mailbox: Mailbox<Receipt>, logger: Logger, stale: Counter, handlers: Consumer.Handlers
     ) {
         self.topology = topology
         self.delivery = delivery
@@ -121,11 +108,12 @@ struct ConsumerLoop: ConnectionUser {
         self.prefetch = prefetch
         self.mailbox = mailbox
         self.logger = logger
+        self.stale = stale
         self.handlers = handlers
         acknowledgements = Acknowledgements(prefetch: prefetch)
     }
 
-    mutating func connected(_ connection: inout Connection) throws(BrokerError) {
+    mutating func connected(_ connection: inout Connection) throws(ReloadError) {
         handlers.willConsume()
         epoch += 1
         acknowledgements = Acknowledgements(prefetch: prefetch)
@@ -146,7 +134,7 @@ struct ConsumerLoop: ConnectionUser {
                 probe = try connection.consume(topology.journal, arguments: ["x-stream-offset": "last"])
                 try connection.consume(topology.journal, as: "reader", arguments: arguments)
                 backlog = Backlog()
-                handlers.isReadingBacklog(true)
+                handlers.backlogChanged(true)
             }
             skipsBacklog = false
         case .queue(let name, let expiry):
@@ -154,7 +142,7 @@ struct ConsumerLoop: ConnectionUser {
             _ = try connection.consume(name, exclusive: true)
             if count > 0 {
                 backlog = Backlog(count: min(count, prefetch), at: .now)
-                handlers.isReadingBacklog(true)
+                handlers.backlogChanged(true)
             }
         case .ephemeral:
             let queue = try connection.declareQueue("", durable: false, exclusive: true, autoDelete: true)
@@ -166,24 +154,24 @@ struct ConsumerLoop: ConnectionUser {
     mutating func begins() { handlers.connected() }
 
     /// Makes the queue where it is missing, and sees that it gets requests; returns how many messages wait in it.
-    private func declare(_ name: String, _ expiry: Int64, on connection: inout Connection) throws(BrokerError) -> Int {
-        do throws(BrokerError) {
+    private func declare(_ name: String, _ expiry: Int64, on connection: inout Connection) throws(ReloadError) -> Int {
+        do throws(ReloadError) {
             let queue = try connection.declareQueue(name, passive: true)
             try connection.bind(queue: name, to: topology.controlExchange)
-            handlers.hasQueue(name, false)
+            handlers.queueFound(name, false)
             return queue.messageCount
         } catch {
-            guard error.code == .notFound, error.isChannelOnly else { throw error }
+            guard error.code == .brokerNotFound, error.isChannelOnly else { throw error }
         }
         try connection.reopenChannel()
         try connection.qos(prefetch: prefetch)
         let queue = try connection.declareQueue(name, arguments: ["x-expires": .integer(expiry)])
         try connection.bind(queue: name, to: topology.controlExchange)
-        handlers.hasQueue(name, true)
+        handlers.queueFound(name, true)
         return queue.messageCount
     }
 
-    mutating func passesOver(_ message: borrowing ArrivingMessage) throws(BrokerError) -> Bool {
+    mutating func passesOver(_ message: borrowing ArrivingMessage) throws(ReloadError) -> Bool {
         let isForOthers = message.withHeader(Request.destinationHeader) { !addressee.isMeant(by: $0) }
         guard isForOthers == true else { return false }
         if delivery == .stream {
@@ -201,11 +189,11 @@ struct ConsumerLoop: ConnectionUser {
         return true
     }
 
-    mutating func passedOver(on connection: inout Connection) throws(BrokerError) {
+    mutating func passedOver(on connection: inout Connection) throws(ReloadError) {
         if acknowledgements.isDue { try acknowledge(on: &connection) }
     }
 
-    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
+    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(ReloadError) {
         switch event {
         case .delivery(let message):
             try deliver(message)
@@ -213,21 +201,21 @@ struct ConsumerLoop: ConnectionUser {
         case .cancelled:
             // For a stream this means that it was deleted, or that its node went away. Telling them apart by a passive
             // declare would race with other agents that make it anew; what is on it after attaching again tells.
-            throw BrokerError(.closed, "the broker cancelled the consumer", operation: "basic.cancel")
+            throw ReloadError(.brokerClosed, "the broker cancelled the consumer", operation: "basic.cancel")
         case .returned, .confirmed, .refused, .blocked, .unblocked:
             break
         }
     }
 
-    private mutating func deliver(_ message: Delivery) throws(BrokerError) {
+    private mutating func deliver(_ message: Delivery) throws(ReloadError) {
         guard delivery == .stream else {
             acknowledgements.handedOut(message.tag)
             backlog?.arrived(at: .now)
             return handlers.delivered(message, Receipt(epoch: epoch, tag: message.tag), nil)
         }
         guard let offset = message.streamOffset else {
-            throw BrokerError(
-                .protocolViolation, "\(topology.journal) is no stream: a message has no x-stream-offset",
+            throw ReloadError(
+                .brokerProtocolViolation, "\(topology.journal) is no stream: a message has no x-stream-offset",
                 operation: "basic.deliver")
         }
         if message.consumerTag == probe {
@@ -252,45 +240,36 @@ struct ConsumerLoop: ConnectionUser {
     private mutating func lookForLoss() {
         guard looksForLoss else { return }
         looksForLoss = false
-        if position.missing > 0 { handlers.hasLost(position.missing) }
+        if position.missing > 0 { handlers.lost(position.missing) }
     }
 
-    private func anotherMessage(at offset: Int64) -> BrokerError {
+    private func anotherMessage(at offset: Int64) -> ReloadError {
         streamWasMadeAnew("another message is at offset \(offset)")
     }
 
-    private func streamWasMadeAnew(_ reason: String) -> BrokerError {
+    private func streamWasMadeAnew(_ reason: String) -> ReloadError {
         position.streamWasMadeAnew()
         logger.warning(
             "the stream was made anew, it is read from its first message",
             metadata: ["stream": "\(topology.journal)", "reason": "\(reason)"])
-        return BrokerError(.closed, "the stream was made anew: \(reason)", operation: "basic.consume")
+        return ReloadError(.brokerClosed, "the stream was made anew: \(reason)", operation: "basic.consume")
     }
 
-    mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool {
-        let commands = mailbox.takeAll()
-        for command in commands {
-            let receipt = command.receipt
-            let isRejected = if case .reject = command { delivery != .stream } else { false }
-            // A broker closes the connection for a basic.reject on a stream, which has nowhere to put the message.
-            guard receipt.epoch == epoch,
-                isRejected ? acknowledgements.close(receipt.tag) : acknowledgements.settle(receipt.tag)
-            else {
-                // On a stream it may have been acknowledged ahead.
-                if receipt.epoch != epoch || delivery != .stream { stale.increment() }
-                continue
-            }
-            if isRejected { try connection.reject(receipt.tag) }
+    mutating func work(on connection: inout Connection) throws(ReloadError) -> Bool {
+        let receipts = mailbox.takeAll()
+        for receipt in receipts where receipt.epoch != epoch || !acknowledgements.settle(receipt.tag) {
+            // On a stream it may have been acknowledged ahead.
+            if receipt.epoch != epoch || delivery != .stream { stale.increment() }
         }
         if delivery == .stream { readAhead() }
-        if !commands.isEmpty || !hasPassedOver || acknowledgements.isDue { try acknowledge(on: &connection) }
+        if !receipts.isEmpty || !hasPassedOver || acknowledgements.isDue { try acknowledge(on: &connection) }
         hasPassedOver = false
         try lookForTheEnd(on: &connection)
-        return !commands.isEmpty
+        return !receipts.isEmpty
     }
 
-    private mutating func acknowledge(on connection: inout Connection) throws(BrokerError) {
-        try acknowledgements.send { (tag, multiple) throws(BrokerError) in
+    private mutating func acknowledge(on connection: inout Connection) throws(ReloadError) {
+        try acknowledgements.send { (tag, multiple) throws(ReloadError) in
             try connection.acknowledge(tag, multiple: multiple)
         }
     }
@@ -301,12 +280,12 @@ struct ConsumerLoop: ConnectionUser {
         if acknowledgements.openCount >= prefetch / 2, handlers.hasRoom() { acknowledgements.settleAll() }
     }
 
-    private mutating func lookForTheEnd(on connection: inout Connection) throws(BrokerError) {
+    private mutating func lookForTheEnd(on connection: inout Connection) throws(ReloadError) {
         guard let backlog else { return }
         if let ends = backlog.ends, ends <= .now {
             self.backlog = nil
             if let probe { try connection.cancel(consumerTag: probe) }
-            handlers.isReadingBacklog(false)
+            handlers.backlogChanged(false)
         } else if let limit = backlog.suspectUntil, limit <= .now {
             guard !backlog.isConfirmed else {
                 throw streamWasMadeAnew("it ends before the offset that was asked for")
@@ -316,15 +295,15 @@ struct ConsumerLoop: ConnectionUser {
         }
     }
 
-    mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool {
+    mutating func recover(from error: ReloadError, on connection: inout Connection) throws(ReloadError) -> Bool {
         false
     }
 
-    mutating func disconnected(by error: BrokerError) -> Bool {
+    mutating func disconnected(by error: ReloadError) -> Bool {
         // What was read so far need not wait until the broker is back.
-        if backlog != nil { handlers.isReadingBacklog(false) }
+        if backlog != nil { handlers.backlogChanged(false) }
         backlog = nil
-        guard error.code == .unreadableMessage else { return false }
+        guard error.code == .brokerUnreadableMessage else { return false }
         // A queue is rid of it.
         guard delivery == .stream else { return true }
         skipsBacklog = true

@@ -1,14 +1,14 @@
-internal import ReloadCore
+internal import ReloadProtocol
 
 /// A message on its way to the broker.
-struct Outgoing: Sendable {
+struct QueuedMessage: Sendable {
     var envelope: Envelope
     var exchange: String
     var routingKey: String
     var mandatory: Bool
-    var completion: @Sendable (Result<Void, BrokerError>) -> Void
+    var completion: @Sendable (Result<Void, ReloadError>) -> Void
     /// Set when the broker returned it; the confirm that follows ends it.
-    var returned: BrokerError?
+    var returned: ReloadError?
 
     /// Whether it goes to a queue by its name, through the default exchange.
     var isDirect: Bool { exchange.isEmpty }
@@ -16,8 +16,8 @@ struct Outgoing: Sendable {
 
 /// The fate of a message; ``report()`` is called after the lock is left.
 struct Settled: Sendable {
-    var message: Outgoing
-    var result: Result<Void, BrokerError>
+    var message: QueuedMessage
+    var result: Result<Void, ReloadError>
 
     func report() { message.completion(result) }
 }
@@ -28,9 +28,9 @@ struct Outbox: Sendable {
     private let window: Int
     private var waiting = Queue()
     /// Taken out, and not yet handed to the socket.
-    private var sending: Outgoing?
+    private var sending: QueuedMessage?
     /// Sent and unconfirmed, by sequence number.
-    private var inFlight: [UInt64: Outgoing] = [:]
+    private var inFlight: [UInt64: QueuedMessage] = [:]
     /// No smaller number is in flight.
     private var oldest: UInt64 = 1
     private var isBlocked = false
@@ -39,7 +39,7 @@ struct Outbox: Sendable {
     private var refusals = Backoff()
     private var resumesAt: ContinuousClock.Instant?
     /// Why nothing goes directly to queues, which others name, and until when; nil is as long as the connection lasts.
-    private var directRefusal: (error: BrokerError, until: ContinuousClock.Instant?)?
+    private var directRefusal: (error: ReloadError, until: ContinuousClock.Instant?)?
     /// How long direct messages are refused after one may have closed the connection.
     static let directPause = Duration.seconds(300)
 
@@ -54,12 +54,14 @@ struct Outbox: Sendable {
     /// Whether everything has its answer.
     var isEmpty: Bool { waiting.isEmpty && sending == nil && inFlight.isEmpty }
     /// Whether something waits to be sent.
+    /// Messages that the broker has not settled.
+    var count: Int { waiting.count + inFlight.count + (sending == nil ? 0 : 1) }
     var hasWaiting: Bool { !waiting.isEmpty }
 
     /// Adds a message; returns the ones dropped for it, itself if it is direct and such are refused now, and whether the
     /// sending thread must be woken.
     mutating func add(
-        _ message: Outgoing, now: ContinuousClock.Instant = .now
+        _ message: QueuedMessage, now: ContinuousClock.Instant = .now
     ) -> (dropped: [Settled], wake: Bool) {
         if let until = directRefusal?.until, until <= now { directRefusal = nil }
         if message.isDirect, let error = directRefusal?.error {
@@ -71,7 +73,7 @@ struct Outbox: Sendable {
     }
 
     /// The next message to send now, if any; ``sent(_:)``, ``notSent(_:)`` or ``connectionLost(_:)`` must follow.
-    mutating func take(now: ContinuousClock.Instant) -> Outgoing? {
+    mutating func take(now: ContinuousClock.Instant) -> QueuedMessage? {
         precondition(sending == nil, "the message taken before was neither sent nor given back")
         guard !isBlocked, inFlight.count < (suspects > 0 ? 1 : window) else { return nil }
         if let resumesAt {
@@ -95,7 +97,7 @@ struct Outbox: Sendable {
     }
 
     /// The message taken last cannot be sent at all.
-    mutating func notSent(_ error: BrokerError) -> [Settled] {
+    mutating func notSent(_ error: ReloadError) -> [Settled] {
         guard let message = sending else { return [] }
         sending = nil
         return [settle(message, .failure(error))]
@@ -128,8 +130,8 @@ struct Outbox: Sendable {
                 && message.envelope.bodySize == returned.envelope.bodySize
         }
         guard let sequence else { return }
-        var error = BrokerError(
-            .unroutable,
+        var error = ReloadError(
+            .brokerUnroutable,
             "no queue takes messages for '\(returned.routingKey)' from exchange '\(returned.exchange)': \(returned.replyText)",
             operation: "basic.publish")
         error.replyCode = returned.replyCode
@@ -154,7 +156,7 @@ struct Outbox: Sendable {
     /// make the broker close the connection every time; so if it did and there was a direct message among those in flight,
     /// all that wait are given up, and more of them are refused for ``directPause``, however often it connects. If this
     /// user may not write to queues, they are given up and refused as long as the connection lasts.
-    mutating func connectionLost(_ error: BrokerError, now: ContinuousClock.Instant = .now) -> [Settled] {
+    mutating func connectionLost(_ error: ReloadError, now: ContinuousClock.Instant = .now) -> [Settled] {
         isBlocked = false
         resumesAt = nil
         var unconfirmed = inFlight.keys.sorted().compactMap { inFlight[$0] }
@@ -174,7 +176,9 @@ struct Outbox: Sendable {
         if unconfirmed.count == 1 {
             waiting.prepend(unsent)
             var settled = [settle(unconfirmed[0], .failure(error))]
-            if unconfirmed[0].isDirect, error.code == .accessRefused { settled += refuseDirect(error, until: nil) }
+            if unconfirmed[0].isDirect, error.code == .brokerAccessRefused {
+                settled += refuseDirect(error, until: nil)
+            }
             return settled + dropOverflow()
         }
         suspects = max(suspects, unconfirmed.count)
@@ -183,7 +187,7 @@ struct Outbox: Sendable {
     }
 
     /// Gives up everything.
-    mutating func close(_ error: BrokerError) -> [Settled] {
+    mutating func close(_ error: ReloadError) -> [Settled] {
         _ = connectionLost(error)
         var settled: [Settled] = []
         while let message = waiting.popFirst() { settled.append(settle(message, .failure(error))) }
@@ -191,10 +195,10 @@ struct Outbox: Sendable {
     }
 
     /// Gives up all direct messages, and refuses more of them.
-    private mutating func refuseDirect(_ error: BrokerError, until: ContinuousClock.Instant?) -> [Settled] {
+    private mutating func refuseDirect(_ error: ReloadError, until: ContinuousClock.Instant?) -> [Settled] {
         directRefusal = (error, until)
         var settled: [Settled] = []
-        var kept: [Outgoing] = []
+        var kept: [QueuedMessage] = []
         var suspectsKept = 0
         while let message = waiting.popFirst() {
             if message.isDirect {
@@ -209,9 +213,9 @@ struct Outbox: Sendable {
         return settled
     }
 
-    private mutating func remove(_ sequence: UInt64, multiple: Bool) -> [Outgoing] {
+    private mutating func remove(_ sequence: UInt64, multiple: Bool) -> [QueuedMessage] {
         guard multiple else { return inFlight.removeValue(forKey: sequence).map { [$0] } ?? [] }
-        var removed: [Outgoing] = []
+        var removed: [QueuedMessage] = []
         guard let last = inFlight.keys.max() else { return [] }
         // 0 means everything.
         let newest = sequence == 0 ? last : min(sequence, last)
@@ -222,7 +226,7 @@ struct Outbox: Sendable {
         return removed
     }
 
-    private mutating func settle(_ message: Outgoing, _ result: Result<Void, BrokerError>) -> Settled {
+    private mutating func settle(_ message: QueuedMessage, _ result: Result<Void, ReloadError>) -> Settled {
         // Suspects are at the front, so whatever is settled while there are any is one of them.
         suspects = max(0, suspects - 1)
         return Settled(message: message, result: result)
@@ -231,15 +235,15 @@ struct Outbox: Sendable {
     private mutating func dropOverflow() -> [Settled] {
         var dropped: [Settled] = []
         while waiting.count > limit, let message = waiting.popFirst() {
-            let error = BrokerError(
-                .outboxFull, "the outbox holds \(limit) newer messages", operation: "basic.publish")
+            let error = ReloadError(
+                .brokerOutboxFull, "the outbox holds \(limit) newer messages", operation: "basic.publish")
             dropped.append(settle(message, .failure(error)))
         }
         return dropped
     }
 }
 
-extension BrokerError {
+extension ReloadError {
     /// Whether a message that was published made the broker close: by its exchange, permissions, size or properties.
     fileprivate var blamesMessage: Bool {
         switch replyCode {
@@ -251,21 +255,21 @@ extension BrokerError {
 
 /// First in, first out, with a cheap front.
 private struct Queue: Sendable {
-    private var elements: [Outgoing?] = []
+    private var elements: [QueuedMessage?] = []
     private var head = 0
 
     var count: Int { elements.count - head }
     var isEmpty: Bool { count == 0 }
 
-    mutating func append(_ element: Outgoing) { elements.append(element) }
+    mutating func append(_ element: QueuedMessage) { elements.append(element) }
 
-    mutating func prepend(_ front: [Outgoing]) {
+    mutating func prepend(_ front: [QueuedMessage]) {
         guard !front.isEmpty else { return }
         elements.replaceSubrange(0..<head, with: front)
         head = 0
     }
 
-    mutating func popFirst() -> Outgoing? {
+    mutating func popFirst() -> QueuedMessage? {
         guard head < elements.count else { return nil }
         let element = elements[head]
         elements[head] = nil

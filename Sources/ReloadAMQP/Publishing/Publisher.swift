@@ -1,6 +1,6 @@
 package import Logging
-internal import Metrics
-package import ReloadCore
+package import Metrics
+package import ReloadProtocol
 internal import Synchronization
 
 /// Publishes on a connection and a thread of its own, with confirms.
@@ -10,20 +10,25 @@ internal import Synchronization
 package final class Publisher: Sendable {
     private let thread: ConnectionThread
     private let outbox: Mutex<Outbox>
-    private let dropped = Counter(label: "reload_agent_outbox_dropped")
+    private let dropped: Counter
+    private let waiting: Gauge
 
     /// Makes a publisher that sends nothing before ``start()``.
     ///
     /// - Parameter outboxLimit: messages that may wait for a broker that is away; the oldest is dropped for one more.
     package init(
-        settings: ConnectionSettings, topology: Topology, outboxLimit: Int = 10_000, logger: Logger
-    ) throws(BrokerError) {
-        thread = try ConnectionThread(name: "reload-publish", settings: settings, topology: topology, logger: logger)
+        settings: ConnectionSettings, topology: Topology, outboxLimit: Int = 10_000, logger: Logger,
+        metrics: any MetricsFactory
+    ) throws(ReloadError) {
+        thread = try ConnectionThread(
+            name: "reload-publish", settings: settings, topology: topology, logger: logger, metrics: metrics)
+        dropped = Counter(label: "reload_agent_outbox_dropped_total", factory: metrics)
+        waiting = Gauge(label: "reload_agent_outbox_reports", factory: metrics)
         outbox = Mutex(Outbox(limit: outboxLimit))
     }
 
     /// Starts the thread; call it once. A broker that is away is no error.
-    package func start() throws(BrokerError) { try thread.start(PublisherLoop(publisher: self)) }
+    package func start() throws(ReloadError) { try thread.start(PublisherLoop(publisher: self)) }
 
     /// Puts a persistent message into the outbox, from any thread.
     ///
@@ -31,22 +36,26 @@ package final class Publisher: Sendable {
     ///
     /// - Parameter completion: gets the outcome, on the publisher's thread, or for a message dropped from a full outbox on
     ///   the thread that published too much, or at once on the caller's for a direct message after one was refused. It must
-    ///   return at once. ``BrokerError/Code/unroutable`` means that a
+    ///   return at once. ``ReloadError/Code/unroutable`` means that a
     ///   mandatory message found no queue.
     package func publish(
         _ envelope: Envelope, exchange: String, routingKey: String, mandatory: Bool = false,
-        completion: @escaping @Sendable (Result<Void, BrokerError>) -> Void = { _ in }
+        completion: @escaping @Sendable (Result<Void, ReloadError>) -> Void = { _ in }
     ) {
-        let message = Outgoing(
+        let message = QueuedMessage(
             envelope: envelope, exchange: exchange, routingKey: routingKey, mandatory: mandatory, completion: completion
         )
-        let (dropped, wake) = outbox.withLock { $0.add(message) }
+        let (dropped, wake, count) = outbox.withLock { outbox in
+            let (dropped, wake) = outbox.add(message)
+            return (dropped, wake, outbox.count)
+        }
+        waiting.record(count)
         if wake { thread.wake.signal() }
         report(dropped)
     }
 
     /// Has the outbox emptied for at most this long, then ends the thread within 3 s. What is left fails with
-    /// ``BrokerError/Code/stopped``.
+    /// ``ReloadError/Code/stopped``.
     ///
     /// - Returns: `false` if the thread still hangs in name resolution, in a TCP connect or in a callback; it ends by itself
     ///   after that.
@@ -57,7 +66,12 @@ package final class Publisher: Sendable {
 
     /// Changes the outbox and then, without the lock, reports what that settled.
     fileprivate func settle(_ change: (inout sending Outbox) -> [Settled]) {
-        report(outbox.withLock { change(&$0) })
+        let (settled, count) = outbox.withLock { outbox in
+            let settled = change(&outbox)
+            return (settled, outbox.count)
+        }
+        waiting.record(count)
+        report(settled)
     }
 
     fileprivate func look<Value: Sendable>(_ body: (inout sending Outbox) -> Value) -> Value {
@@ -66,7 +80,7 @@ package final class Publisher: Sendable {
 
     private func report(_ settled: [Settled]) {
         for message in settled {
-            if case .failure(let error) = message.result, error.code == .outboxFull { dropped.increment() }
+            if case .failure(let error) = message.result, error.code == .brokerOutboxFull { dropped.increment() }
             message.report()
         }
     }
@@ -76,7 +90,7 @@ package final class Publisher: Sendable {
 private struct PublisherLoop: ConnectionUser {
     let publisher: Publisher
 
-    mutating func connected(_ connection: inout Connection) throws(BrokerError) {
+    mutating func connected(_ connection: inout Connection) throws(ReloadError) {
         publisher.look { $0.connected() }
         try connection.selectConfirms()
     }
@@ -87,7 +101,7 @@ private struct PublisherLoop: ConnectionUser {
 
     mutating func passedOver(on connection: inout Connection) {}
 
-    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(BrokerError) {
+    mutating func handle(_ event: BrokerEvent, on connection: inout Connection) throws(ReloadError) {
         switch event {
         case .confirmed(let sequence, let multiple):
             publisher.settle { $0.confirmed(sequence, multiple: multiple) }
@@ -104,22 +118,22 @@ private struct PublisherLoop: ConnectionUser {
         }
     }
 
-    mutating func work(on connection: inout Connection) throws(BrokerError) -> Bool {
+    mutating func work(on connection: inout Connection) throws(ReloadError) -> Bool {
         guard publisher.look({ $0.hasWaiting }) else { return false }
-        return try connection.together { (connection) throws(BrokerError) in try send(on: &connection) }
+        return try connection.together { (connection) throws(ReloadError) in try send(on: &connection) }
     }
 
-    private func send(on connection: inout Connection) throws(BrokerError) -> Bool {
+    private func send(on connection: inout Connection) throws(ReloadError) -> Bool {
         // A few at a time, so that confirms and heartbeats have their turn.
         for count in 0..<32 {
             guard let message = publisher.look({ $0.take(now: .now) }) else { return count > 0 }
-            do throws(BrokerError) {
+            do throws(ReloadError) {
                 let sequence = try connection.publish(
                     message.envelope, exchange: message.exchange, routingKey: message.routingKey,
                     mandatory: message.mandatory)
                 publisher.look { $0.sent(sequence) }
             } catch {
-                guard error.code == .badMessage else { throw error }
+                guard error.code == .brokerBadMessage else { throw error }
                 publisher.settle { $0.notSent(error) }
                 // The shim refuses before it sends anything; the library may stop in the middle of a message.
                 if error.libraryCode != nil { throw error }
@@ -128,7 +142,7 @@ private struct PublisherLoop: ConnectionUser {
         return true
     }
 
-    mutating func recover(from error: BrokerError, on connection: inout Connection) throws(BrokerError) -> Bool {
+    mutating func recover(from error: ReloadError, on connection: inout Connection) throws(ReloadError) -> Bool {
         guard error.isChannelOnly else { return false }
         publisher.settle { $0.connectionLost(error) }
         try connection.reopenChannel()
@@ -136,7 +150,7 @@ private struct PublisherLoop: ConnectionUser {
         return true
     }
 
-    mutating func disconnected(by error: BrokerError) -> Bool {
+    mutating func disconnected(by error: ReloadError) -> Bool {
         publisher.settle { $0.connectionLost(error) }
         return false
     }
@@ -146,6 +160,8 @@ private struct PublisherLoop: ConnectionUser {
     var pause: Duration? { publisher.look { $0.pause(now: .now) } }
 
     mutating func finished() {
-        publisher.settle { $0.close(BrokerError(.stopped, "stopped before the broker confirmed", operation: "stop")) }
+        publisher.settle {
+            $0.close(ReloadError(.brokerStopped, "stopped before the broker confirmed", operation: "stop"))
+        }
     }
 }

@@ -1,3 +1,5 @@
+package import ReloadProtocol
+
 /// The exchanges, streams and queues that agents and operators share.
 package struct Topology: Sendable, Equatable {
     /// What to do about a broker without streams.
@@ -39,27 +41,27 @@ package struct Topology: Sendable, Equatable {
     /// everything is there.
     ///
     /// - Returns: What to declare next time; it spares who may not another refusal.
-    /// - Throws: ``BrokerError/Code/preconditionFailed`` when something exists with other properties, and
-    ///   ``BrokerError/Code/notFound`` when something is missing that this user may not make, with the broker's text. Both
+    /// - Throws: ``ReloadError/Code/preconditionFailed`` when something exists with other properties, and
+    ///   ``ReloadError/Code/notFound`` when something is missing that this user may not make, with the broker's text. Both
     ///   close the channel.
     @discardableResult
-    package func declare(on connection: inout Connection) throws(BrokerError) -> Topology {
+    package func declare(on connection: inout Connection) throws(ReloadError) -> Topology {
         var topology = self
         if !isOthers {
-            do throws(BrokerError) {
+            do throws(ReloadError) {
                 try create(on: &connection)
                 return self
             } catch {
                 // Even to declare what exists takes the permission to configure it.
-                guard error.code == .accessRefused, error.isChannelOnly else { throw error }
+                guard error.code == .brokerAccessRefused, error.isChannelOnly else { throw error }
                 topology.isOthers = true
             }
             try connection.reopenChannel()
         }
-        do throws(BrokerError) {
+        do throws(ReloadError) {
             try topology.lookFor(on: &connection)
         } catch {
-            guard error.code == .notFound else { throw error }
+            guard error.code == .brokerNotFound else { throw error }
             var error = error
             error.message +=
                 "; this user may not make it: whoever may configure does, with any command of reloadctl that talks to the broker"
@@ -68,8 +70,8 @@ package struct Topology: Sendable, Equatable {
         return topology
     }
 
-    private func create(on connection: inout Connection) throws(BrokerError) {
-        try connection.together { (connection) throws(BrokerError) in
+    private func create(on connection: inout Connection) throws(ReloadError) {
+        try connection.together { (connection) throws(ReloadError) in
             try connection.declareExchange(controlExchange, type: "fanout")
             try connection.declareExchange(statusExchange, type: "topic")
             try connection.declareExchange(deadExchange, type: "fanout")
@@ -86,8 +88,8 @@ package struct Topology: Sendable, Equatable {
     }
 
     /// Asks for everything that is needed, which takes no permission.
-    private func lookFor(on connection: inout Connection) throws(BrokerError) {
-        try connection.together { (connection) throws(BrokerError) in
+    private func lookFor(on connection: inout Connection) throws(ReloadError) {
+        try connection.together { (connection) throws(ReloadError) in
             for (exchange, type) in [(controlExchange, "fanout"), (statusExchange, "topic"), (deadExchange, "fanout")] {
                 try connection.declareExchange(exchange, type: type, passive: true)
             }
@@ -97,8 +99,8 @@ package struct Topology: Sendable, Equatable {
     }
 
     /// What to declare after this error: a broker without streams closes the connection with 541.
-    package func afterFailure(_ error: BrokerError) -> Topology {
-        if isOthers, error.code == .notFound {
+    package func afterFailure(_ error: ReloadError) -> Topology {
+        if isOthers, error.code == .brokerNotFound {
             // Perhaps this user may make it by now.
             var topology = self
             topology.isOthers = false

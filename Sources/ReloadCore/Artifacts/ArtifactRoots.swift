@@ -1,6 +1,7 @@
-internal import CReloadHost
+internal import CReloadTrial
 internal import FoundationEssentials
 internal import Glibc
+package import ReloadProtocol
 
 /// The folders a request's `path` may lead into. Each is opened once and stays the same folder for a whole request, even when
 /// another one takes its name. For one thread.
@@ -22,7 +23,7 @@ package final class ArtifactRoots {
         let information: stat?
 
         init?(_ path: String) {
-            guard let descriptor = FileDescriptor(taking: unsafe creload_find(path)) else { return nil }
+            guard let descriptor = FileDescriptor(taking: unsafe creload_trial_find(path)) else { return nil }
             names = [URL(fileURLWithPath: path).standardizedFileURL.path, descriptor.path].compactMap { $0 }
             information = descriptor.information
             folder = Folder(descriptor)
@@ -83,7 +84,7 @@ package final class ArtifactRoots {
                         .artifactOutsideRoots, "\(path.excerpt) leads out of the artifact root \(root.names[0])")
                 default: ReloadError(.artifactUnreadable, "cannot open \(path.excerpt): \(systemText(cause))")
                 }
-            // That it is not in another root is what there is the least to say about.
+            // Prefer any other error to "missing": the file may be in another root.
             if problem == nil || problem?.code == .artifactMissing { problem = error }
         }
         if let problem { throw problem }
@@ -96,7 +97,9 @@ package final class ArtifactRoots {
     private func find(_ path: String, under root: Root) -> FileDescriptor? {
         // A rename somewhere in the system while `..` is resolved is no reason to give up.
         for _ in 0..<(usesOpenat2 ? 16 : 0) {
-            if let found = FileDescriptor(taking: unsafe creload_find_beneath(root.folder.descriptor.number, path)) {
+            if let found = FileDescriptor(
+                taking: unsafe creload_trial_find_beneath(root.folder.descriptor.number, path))
+            {
                 return found
             }
             guard [EAGAIN, EINTR].contains(errno) else { break }
@@ -123,7 +126,7 @@ package final class ArtifactRoots {
             }
             let here = (way.last ?? root.folder).descriptor.number
             // For `..` it is where the way has come back to.
-            guard let found = FileDescriptor(taking: unsafe creload_find_name(here, name == ".." ? "." : name)),
+            guard let found = FileDescriptor(taking: unsafe creload_trial_find_name(here, name == ".." ? "." : name)),
                 let type = found.information.map({ $0.st_mode & S_IFMT })
             else { return nil }
             if type == S_IFLNK, let target = FileDescriptor.target("", of: found.number) {
@@ -144,6 +147,6 @@ package final class ArtifactRoots {
                 way.append(Folder(found))
             }
         }
-        return FileDescriptor(taking: unsafe creload_find_name(root.folder.descriptor.number, "."))
+        return FileDescriptor(taking: unsafe creload_trial_find_name(root.folder.descriptor.number, "."))
     }
 }

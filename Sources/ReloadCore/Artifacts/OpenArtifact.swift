@@ -1,5 +1,6 @@
-internal import CReloadHost
+internal import CReloadTrial
 internal import Glibc
+package import ReloadProtocol
 
 /// A file that was found, looked at and opened. Everything after that is done through its descriptor, so that nobody can put
 /// another file in its place.
@@ -14,12 +15,12 @@ package struct OpenArtifact: ~Copyable {
     ///
     /// - Throws: `artifact.missing`, `artifact.unreadable`, and what ``init(_:at:under:)`` throws.
     package init(registered path: String) throws(ReloadError) {
-        guard let found = FileDescriptor(taking: unsafe creload_find(path)) else {
+        guard let found = FileDescriptor(taking: unsafe creload_trial_find(path)) else {
             let code: ReloadCode = errno == ENOENT || errno == ENOTDIR ? .artifactMissing : .artifactUnreadable
             throw ReloadError(code, "cannot open \(path.excerpt): \(systemText())")
         }
         let folder = found.path.map { $0.utf8.prefix(upTo: $0.utf8.lastIndex(of: UInt8(ascii: "/")) ?? $0.startIndex) }
-        let opened = folder.flatMap { FileDescriptor(taking: unsafe creload_find("/\(Substring($0))")) }
+        let opened = folder.flatMap { FileDescriptor(taking: unsafe creload_trial_find("/\(Substring($0))")) }
         try self.init(found, at: path, under: opened?.information)
     }
 

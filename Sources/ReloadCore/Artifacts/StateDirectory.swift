@@ -1,10 +1,11 @@
 internal import FoundationEssentials
 internal import Glibc
+package import ReloadProtocol
 internal import Synchronization
 
-/// The folder an instance owns: its lock, its journal, and the private copies of the artifacts it runs or may go back to.
+/// The folder an instance owns: its lock, its ledger, and the private copies of the artifacts it runs or may go back to.
 ///
-/// Every version is copied before it is looked at: what is hashed, vetted and opened is the copy, and what happens to the
+/// Every version is copied before it is looked at: what is hashed, tried and opened is the copy, and what happens to the
 /// file it came from afterwards does not matter. The dynamic linker needs that as well: the same path or inode opened
 /// twice gives the old code, and a library that is overwritten in place crashes its process.
 ///
@@ -17,14 +18,14 @@ package final class StateDirectory: Sendable {
     package let artifactLimit: Int
     /// A folder that can be read and not written, in whose place this one stands until the machine is started again.
     package let insteadOf: String?
-    private let state: Mutex<State>
+    let state: Mutex<State>
 
-    private struct State: ~Copyable {
+    struct State: ~Copyable {
         /// On the folder itself; `flock` ends with the descriptor, so a crash leaves none behind. nil after ``close()``.
         var lock: FileDescriptor?
         /// Names of copies that somebody in this process refers to.
         var inUse: Set<String> = []
-        /// Names of copies that the journal refers to.
+        /// Names of copies that the ledger refers to.
         var kept: Set<String> = []
         /// Number of the last copy made.
         var last: UInt64
@@ -59,7 +60,7 @@ package final class StateDirectory: Sendable {
     }
 
     /// What is looked at before anything is believed.
-    enum Part { case folder, folderWithin, journal }
+    enum Part { case folder, folderWithin, ledger }
 
     /// Whether nobody but root and the service's user may change it. The folder itself may be writable by a group, as the volumes
     /// of Kubernetes are: its members could rename what is in it, so they are trusted as they are with an artifact root.
@@ -67,7 +68,7 @@ package final class StateDirectory: Sendable {
     static func isTrusted(_ file: stat, as part: Part, user: uid_t) -> Bool {
         guard file.st_uid == user || file.st_uid == 0 else { return false }
         guard part == .folder else {
-            return file.st_mode & S_IFMT == (part == .journal ? S_IFREG : S_IFDIR)
+            return file.st_mode & S_IFMT == (part == .ledger ? S_IFREG : S_IFDIR)
                 && file.st_mode & (S_IWGRP | S_IWOTH) == 0
         }
         return file.st_mode & S_IWOTH == 0 || file.st_mode & S_ISVTX != 0
@@ -76,8 +77,8 @@ package final class StateDirectory: Sendable {
     /// Why the folder, or what is in it, may be somebody else's; nil if it is not.
     private static func distrust(_ folder: borrowing FileDescriptor, at path: String) -> String? {
         let parts: [(String, Part)] = [
-            (".", .folder), ("artifacts", .folderWithin), ("attempts", .folderWithin), ("journal", .journal),
-            ("journal.previous", .journal),
+            (".", .folder), ("artifacts", .folderWithin), ("attempts", .folderWithin), ("journal", .ledger),
+            ("journal.previous", .ledger),
         ]
         for (name, part) in parts {
             let file = name == "." ? path : "\(path)/\(name)"
@@ -87,7 +88,7 @@ package final class StateDirectory: Sendable {
                 return "cannot look at \(file): \(systemText())"
             }
             guard isTrusted(information, as: part, user: geteuid()) else {
-                let kind = part == .journal ? "file" : "folder"
+                let kind = part == .ledger ? "file" : "folder"
                 return """
                     others may change \(file), which \(information.ownership): make it a \(kind) of user \(geteuid()) that \
                     only that user may write, or name another state directory
@@ -164,223 +165,10 @@ package final class StateDirectory: Sendable {
         try result.get()
     }
 
-    private static func names(in folder: String) -> [String] {
+    static func names(in folder: String) -> [String] {
         (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-    }
-
-    /// The journal to write, and the one to read.
-    var journal: (write: JournalFile, read: JournalFile) {
-        let file = JournalFile(path: path + "/journal")
-        guard let insteadOf, !file.exists else { return (file, file) }
-        return (file, JournalFile(path: insteadOf + "/journal"))
     }
 
     /// Folder of the marks of attempts under way; see ``AttemptMark``.
     var attempts: String { path + "/attempts" }
-
-    // MARK: Staging
-
-    /// Copies a file of the service's own, wherever it is; see ``OpenArtifact``.
-    package func stage(fileAt source: String, module: String) throws(ReloadError) -> StagedArtifact {
-        try stage(OpenArtifact(registered: source), module: module)
-    }
-
-    /// Copies a file, read through one descriptor, and computes the digest of what was written.
-    package func stage(_ source: borrowing OpenArtifact, module: String) throws(ReloadError) -> StagedArtifact {
-        let (input, path) = (source.file.number, source.path)
-        guard source.size <= artifactLimit else { throw tooLarge(path) }
-        var buffer = [UInt8](repeating: 0, count: 256 << 10)
-        return try write(module: module, from: path) { () throws(ReloadError) -> ArraySlice<UInt8>? in
-            guard let count = FileDescriptor.read(input, into: &buffer) else {
-                throw ReloadError(.artifactUnreadable, "cannot read \(path): \(systemText())")
-            }
-            return count == 0 ? nil : buffer[..<count]
-        }
-    }
-
-    private func tooLarge(_ origin: String) -> ReloadError {
-        ReloadError(.artifactTooLarge, "\(origin.excerpt) has more than \(artifactLimit) bytes")
-    }
-
-    /// Writes bytes that came in a request.
-    package func stage(bytes: [UInt8], module: String) throws(ReloadError) -> StagedArtifact {
-        var rest: ArraySlice<UInt8>? = bytes[...]
-        return try write(module: module, from: "inline") { () throws(ReloadError) -> ArraySlice<UInt8>? in
-            defer { rest = nil }
-            return rest
-        }
-    }
-
-    private func write(
-        module: String, from origin: String, next: () throws(ReloadError) -> ArraySlice<UInt8>?
-    ) throws(ReloadError) -> StagedArtifact {
-        let number = state.withLock { state in
-            // It comes from a file's name, which may hold the largest.
-            state.last &+= 1
-            return state.last
-        }
-        let stem = "\(module.fileName)-\(number)"
-        let temporary = "\(path)/artifacts/\(stem)"
-        var held: [UInt8]? = []
-        guard let output = FileDescriptor(temporary, O_WRONLY | O_CREAT | O_EXCL, mode: 0o500) else {
-            throw ReloadError(.artifactNotStaged, "cannot make \(temporary): \(systemText())")
-        }
-        do throws(ReloadError) {
-            var digest = DigestAccumulator()
-            var size = 0
-            while let chunk = try next() {
-                size += chunk.count
-                guard size <= artifactLimit else { throw tooLarge(origin) }
-                digest.update(chunk)
-                held = size > StagedArtifact.heldBytes ? nil : held.map { $0.isEmpty ? Array(chunk) : $0 + chunk }
-                guard output.write(chunk) else {
-                    throw ReloadError(.artifactNotStaged, "cannot write \(temporary): \(systemText())")
-                }
-            }
-            let text = digest.finish()
-            let name = "\(stem)-\(text.dropFirst(Digest.prefix.count).prefix(16)).so"
-            guard unsafe rename(temporary, "\(path)/artifacts/\(name)") == 0 else {
-                throw ReloadError(.artifactNotStaged, "cannot rename \(temporary): \(systemText())")
-            }
-            return use(name, digest: text, size: size, origin: origin, holding: held)
-        } catch {
-            unsafe unlink(temporary)
-            throw error
-        }
-    }
-
-    private func use(
-        _ name: String, digest: String, size: Int, origin: String, holding bytes: [UInt8]?
-    ) -> StagedArtifact {
-        state.withLock { _ = $0.inUse.insert(name) }
-        return StagedArtifact(
-            directory: self, name: name, digest: digest, size: size, origin: origin, holding: bytes)
-    }
-
-    // MARK: Keeping
-
-    /// Takes up a copy that an earlier process made; throws when it is gone or has changed.
-    func adopt(_ version: JournalRecord.Version, module: String) throws(ReloadError) -> StagedArtifact {
-        guard let name = version.artifact, let digest = version.digest, !name.contains("/") else {
-            throw ReloadError(.artifactMissing, "no copy of revision \(version.revision) was kept")
-        }
-        let isHere = unsafe insteadOf == nil || access("\(path)/artifacts/\(name)", F_OK) == 0
-        let source = "\(isHere ? path : insteadOf ?? path)/artifacts/\(name)"
-        let bytes: [UInt8]
-        do {
-            bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: source)))
-        } catch {
-            throw ReloadError(.artifactMissing, "cannot read the copy \(source): \(error)", underlying: error)
-        }
-        let found = Digest.of(bytes)
-        guard found == digest else {
-            throw ReloadError(.artifactDigestMismatch, "the copy \(source) has \(found), the journal names \(digest)")
-        }
-        let origin = version.origin ?? "inline"
-        guard !isHere else {
-            return use(name, digest: digest, size: bytes.count, origin: origin, holding: bytes)
-        }
-        var rest: ArraySlice<UInt8>? = bytes[...]
-        return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
-            defer { rest = nil }
-            return rest
-        }
-    }
-
-    /// Makes copies durable that the journal is about to name.
-    func flush(_ names: Set<String>) {
-        for name in names.subtracting(state.withLock { $0.kept }) {
-            _ = FileDescriptor("\(path)/artifacts/\(name)", O_RDONLY)?.flush()
-        }
-    }
-
-    /// Keeps the copies that the journal names when nobody in this process uses them, and removes those that it no longer names.
-    func keep(_ names: Set<String>) {
-        let dropped = state.withLock { state -> Set<String> in
-            guard state.lock != nil else { return [] }
-            defer { state.kept = names }
-            return state.kept.subtracting(names).subtracting(state.inUse)
-        }
-        for name in dropped { remove(name) }
-    }
-
-    /// Removes the copies that neither the journal nor anybody in this process refers to: an earlier process left them.
-    func removeOthers() {
-        let known = state.withLock { $0.kept.union($0.inUse) }
-        for name in Self.names(in: path + "/artifacts") where !known.contains(name) { remove(name) }
-    }
-
-    fileprivate func release(_ name: String) {
-        let isKept = state.withLock { state in
-            state.inUse.remove(name)
-            return state.kept.contains(name) || state.lock == nil
-        }
-        if !isKept { remove(name) }
-    }
-
-    private func remove(_ name: String) {
-        unsafe unlink("\(path)/artifacts/\(name)")
-    }
-}
-
-extension String {
-    /// As part of a file's name: ASCII letters, digits and dots, at most 80 of them.
-    var fileName: String {
-        guard utf8.allSatisfy({ $0 < 0x80 }) else {
-            return String(prefix(80).map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == ".") ? $0 : "_" })
-        }
-        let isKept = { (byte: UInt8) in
-            let small = byte | 0x20
-            return UInt8(ascii: "a")...UInt8(ascii: "z") ~= small || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte
-                || byte == UInt8(ascii: ".")
-        }
-        return String(decoding: utf8.prefix(80).map { isKept($0) ? $0 : UInt8(ascii: "_") }, as: UTF8.self)
-    }
-}
-
-/// A private copy of one version's bytes. The file goes when the last reference does, unless the journal names it.
-package final class StagedArtifact: Sendable {
-    private let directory: StateDirectory
-    /// Name of the copy in the folder `artifacts`.
-    let name: String
-    /// `sha256:<hex>` of the copy.
-    package let digest: String
-    /// Bytes.
-    package let size: Int
-    /// Where it came from, for people: a path or `inline`.
-    package let origin: String
-    /// What was hashed, until somebody wants it: a small config need not be read back from the file that was just written.
-    private let held: Mutex<[UInt8]?>
-    /// The most that is held.
-    static let heldBytes = 64 << 10
-
-    fileprivate init(
-        directory: StateDirectory, name: String, digest: String, size: Int, origin: String, holding bytes: [UInt8]?
-    ) {
-        self.directory = directory
-        self.name = name
-        self.digest = digest
-        self.size = size
-        self.origin = origin
-        held = Mutex(bytes.flatMap { $0.count <= Self.heldBytes ? $0 : nil })
-    }
-
-    /// The copy, mode 0500.
-    package var path: String { "\(directory.path)/artifacts/\(name)" }
-
-    deinit { directory.release(name) }
-
-    /// The bytes of the copy.
-    package func bytes() throws(ReloadError) -> [UInt8] {
-        let bytes = held.withLock { held in
-            defer { held = nil }
-            return held
-        }
-        if let bytes { return bytes }
-        do {
-            return [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-        } catch {
-            throw ReloadError(.artifactUnreadable, "cannot read the copy \(path): \(error)", underlying: error)
-        }
-    }
 }

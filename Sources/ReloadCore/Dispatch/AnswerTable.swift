@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import ReloadProtocol
 
 /// Which requests were seen, by `message_id`: a redelivered request is not applied twice, and a request that is answered
 /// already is only acknowledged. Bounded: the oldest answered ids are forgotten first.

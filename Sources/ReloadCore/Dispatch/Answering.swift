@@ -2,16 +2,17 @@ internal import Dispatch
 internal import FoundationEssentials
 internal import Logging
 internal import Metrics
+package import ReloadProtocol
 internal import Synchronization
 
-/// The way of an outcome: journal, report, acknowledgement.
+/// The way of an outcome: ledger, report, acknowledgement.
 extension Reloader {
     /// Answers a request and those it took the place of.
     ///
     /// - Parameter isLast: none of those is tried instead.
     func answer(_ job: ReloadJob, _ outcome: Attempt.Outcome, isLast: Bool) {
         log(job, outcome)
-        // What has expired undoes nothing that was issued before it.
+        // An expired request must not count as the newest one.
         if outcome.state != .expired { noteIssue(of: isLast ? [job] + job.folded : [job]) }
         let older = isLast || job.folded.isEmpty ? job.olderTickets : []
         // Whoever waits at a queue of its own gets a report of its own.
@@ -49,10 +50,10 @@ extension Reloader {
     private func add(
         _ ticket: Ticket, _ outcome: Attempt.Outcome, superseded: [Ticket] = [], weights: [Weight] = []
     ) -> Bool {
-        Counter(label: "reload_agent_requests", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
+        Counter(label: "reload_agent_requests_total", dimensions: [("state", outcome.state.rawValue)], factory: metrics)
             .increment()
         if !superseded.isEmpty {
-            Counter(label: "reload_agent_requests", dimensions: [("state", "superseded")], factory: metrics)
+            Counter(label: "reload_agent_requests_total", dimensions: [("state", "superseded")], factory: metrics)
                 .increment(by: superseded.count)
         }
         let answer = Answer(ticket: ticket, outcome: outcome, superseded: superseded, weights: weights)
@@ -78,9 +79,9 @@ extension Reloader {
         }
     }
 
-    /// First the journal, then the report, then the acknowledgement.
+    /// First the ledger, then the report, then the acknowledgement.
     private func send(_ answers: [Answer]) {
-        var outgoing: [(Outgoing, Answer)] = []
+        var outgoing: [(OutgoingReport, Answer)] = []
         for answer in answers {
             let outcome = answer.outcome
             var report = report(
@@ -88,19 +89,19 @@ extension Reloader {
                 modules: outcome.modules)
             let ids = answer.superseded.compactMap(\.id)
             if !ids.isEmpty { report.superseded = ids }
-            let message = Outgoing(
+            let message = OutgoingReport(
                 report: report, replyTo: answer.ticket.replyTo, correlationID: answer.ticket.correlationID)
             outgoing.append((message, answer))
-            journal.add(answered: answer.tickets.compactMap(\.rememberedID), report: message)
-            for place in answer.tickets.compactMap(\.place) { journal.position.settle(place) }
+            ledger.add(answered: answer.tickets.compactMap(\.rememberedID), report: message)
+            for place in answer.tickets.compactMap(\.place) { ledger.position.settle(place) }
         }
-        let isSaved = journal.write(records)
-        FaultPoint.reached(.journaled)
+        let isSaved = ledger.write(records)
+        FaultPoint.reached(.saved)
         for (message, answer) in outgoing {
             outlets.report(message) { [self] in
                 FaultPoint.reached(.reported)
-                journal.confirmed(message.id)
-                // On a stream the place in the journal is what counts.
+                ledger.confirmed(message.id)
+                // On a stream the place in the ledger is what counts.
                 acknowledge(answer.tickets, isSaved || answer.ticket.place != nil)
             }
         }
@@ -176,7 +177,7 @@ extension Reloader {
             return state.note
         }
         guard let message else { return }
-        let outgoing = Outgoing(
+        let outgoing = OutgoingReport(
             report: report(for: nil, presence, message: message, modules: inventory()), replyTo: nil, correlationID: nil
         )
         outlets.report(outgoing) { [self] in
@@ -192,14 +193,14 @@ extension Reloader {
 
     /// Writes what has changed since the last answer: the place in the stream, above all.
     package func save() {
-        if journal.write(records) { acknowledgeUnsaved() }
+        if ledger.write(records) { acknowledgeUnsaved() }
     }
 
     func inventory() -> [ModuleReport] {
         recordRequestAge()
         return state.withLock { Array($0.modules.values) }
             .map { module in
-                module.countGenerations()
+                module.recordGauges()
                 return module.report(.online)
             }
             .sorted { $0.name < $1.name }
@@ -215,6 +216,7 @@ extension Reloader {
         }
         return Report(
             request: request, service: settings.service, instance: settings.instance, sequence: sequence,
-            state: reportState, code: code, message: message, modules: modules, at: now())
+            state: reportState, code: code, message: message, modules: modules, interval: settings.reportInterval,
+            at: now())
     }
 }

@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 /// One request against the modules it names: all of them change, or none does.
 ///
 /// The caller guarantees that no other attempt touches these modules meanwhile.
@@ -12,7 +14,7 @@ struct Attempt {
 
     /// A module on its way through the attempt.
     private struct Candidate {
-        let module: Module
+        let module: RegisteredModule
         var timings: Timings
         /// nil: nothing to do, the version runs already.
         var swap: (any PreparedSwap)?
@@ -36,7 +38,7 @@ struct Attempt {
     }
 
     let job: ReloadJob
-    let modules: [String: Module]
+    let modules: [String: RegisteredModule]
     let directory: StateDirectory
     /// Runs its argument while no snapshot is taken.
     let atOnce: (() -> Void) -> Void
@@ -123,7 +125,7 @@ struct Attempt {
     }
 
     private func choose(
-        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+        _ wanted: Request.Module, _ module: RegisteredModule, _ timings: inout Timings
     ) throws(ReloadError) -> Choice {
         let running = module.target.running.report
         let next = running.revision == .max ? nil : running.revision + 1
@@ -151,7 +153,7 @@ struct Attempt {
     }
 
     private func chooseForRollback(
-        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+        _ wanted: Request.Module, _ module: RegisteredModule, _ timings: inout Timings
     ) throws(ReloadError) -> Choice {
         let running = module.target.running.report.revision
         let proven = module.withState { $0.proven.filter { $0.version.artifact != nil } }
@@ -183,7 +185,7 @@ struct Attempt {
         return choice
     }
 
-    private func rollbackTarget(of module: Module) -> Int64? {
+    private func rollbackTarget(of module: RegisteredModule) -> Int64? {
         let proven = module.withState { $0.proven.filter { $0.version.artifact != nil } }
         return job.rollbackTarget(
             of: module.target.name, from: module.target.running.report.revision, proven: proven.map(\.version.revision))
@@ -196,7 +198,7 @@ struct Attempt {
     }
 
     private func stage(
-        _ wanted: Request.Module, _ module: Module, _ timings: inout Timings
+        _ wanted: Request.Module, _ module: RegisteredModule, _ timings: inout Timings
     ) throws(ReloadError) -> StagedArtifact {
         let artifact = try timings.measure("stage") { () throws(ReloadError) in try stage(wanted, module.target) }
         if let digest = wanted.digest, digest != artifact.digest {
@@ -216,7 +218,7 @@ struct Attempt {
 
     /// Called when the candidate has passed everything that can be done without opening it in the service.
     private func mark(_ module: String, _ choice: Choice) throws(ReloadError) -> AttemptMark {
-        FaultPoint.reached(.vetted)
+        FaultPoint.reached(.tried)
         let mark = AttemptMark(
             module: module, digest: choice.artifact.digest, revision: choice.version.revision,
             version: choice.version.version, request: job.ticket.id, replyTo: job.ticket.replyTo,
@@ -240,7 +242,7 @@ struct Attempt {
         do throws(ReloadError) {
             for index in candidates.indices where candidates[index].swap != nil {
                 current = index
-                try candidates[index].measure("swap") { (swap) throws(ReloadError) in try swap.publish() }
+                try candidates[index].measure("swap") { (swap) throws(ReloadError) in try swap.expose() }
                 published.append(index)
             }
             atOnce {

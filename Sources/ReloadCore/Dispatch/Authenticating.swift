@@ -1,6 +1,7 @@
 internal import FoundationEssentials
 internal import Logging
 internal import Metrics
+internal import ReloadProtocol
 internal import Synchronization
 
 /// Whose requests are carried out.
@@ -10,7 +11,7 @@ extension Reloader {
     /// For how long a request stands that changes nothing, so that nothing else tells a recorded one.
     private static let questionLifetime: TimeInterval = 600
 
-    /// Throws when nobody who may has signed the message, or not now. Without trusted keys everybody may.
+    /// Throws unless a trusted key signed the message and it is still valid. Without trusted keys everybody may.
     func authenticate(_ envelope: Envelope, _ request: Request) throws(ReloadError) {
         if let keys = try settings.trustedKeys?.current() {
             let key = try keys.signer(of: envelope, exchange: settings.controlExchange)
@@ -23,7 +24,7 @@ extension Reloader {
             state.newestRequest = max(state.newestRequest, min(issued, now))
             return state.newestRequest
         }
-        journal.newestRequest = newest
+        ledger.newestRequest = newest
     }
 
     private func checkTime(of request: Request) throws(ReloadError) {
@@ -71,7 +72,7 @@ extension Reloader {
         for module in named { module.withState { $0.issueTimes.note(request, id) } }
     }
 
-    /// These are answered: from now on the journal says so.
+    /// These are answered: from now on the ledger says so.
     func noteIssue(of jobs: [ReloadJob]) {
         guard settings.trustedKeys != nil else { return }
         for job in jobs {
@@ -81,7 +82,7 @@ extension Reloader {
         }
     }
 
-    private func named(in request: Request) -> [Module] {
+    private func named(in request: Request) -> [RegisteredModule] {
         state.withLock { state in request.modules.compactMap { state.modules[$0.name] } }
     }
 
@@ -93,7 +94,7 @@ extension Reloader {
                 "request": "\(ticket.id ?? "")", "code": "\(error.code)", "reason": "\(error.message)",
                 "origin": "\(request.origin?.excerpt ?? "")",
             ])
-        answering(envelope, error, ticket)()
+        refusalAnswer(envelope, error, ticket)()
     }
 
     /// Tells the metrics how long ago the newest request was issued: whoever withholds requests cannot keep it from growing.

@@ -1,6 +1,7 @@
 internal import Dispatch
 internal import FoundationEssentials
 internal import Logging
+package import ReloadProtocol
 internal import Synchronization
 
 /// What an instance begins with: the modules it has, and what an earlier process left.
@@ -30,7 +31,7 @@ extension Reloader {
                 $0.mayTryAgain && $0.module == name && $0.digest == artifact.digest
             }
             return try PluginTarget(
-                name: name, file: file, artifact: artifact, version: version, vetting: settings.vetting,
+                name: name, file: file, artifact: artifact, version: version, trial: settings.trial,
                 isProven: isProven(artifact.digest, name),
                 generationLimit: settings.generationLimit,
                 willOpen: { () throws(ReloadError) in
@@ -63,8 +64,8 @@ extension Reloader {
 
     /// Registers a target; one of the same name takes its place.
     package func register(_ target: any Target) {
-        let module = Module(
-            target: target, keep: settings.keep, restored: journal.restored(target.name), metrics: metrics)
+        let module = RegisteredModule(
+            target: target, keep: settings.keep, restored: ledger.restored(target.name), metrics: metrics)
         state.withLock { $0.modules[target.name] = module }
     }
 
@@ -93,11 +94,11 @@ extension Reloader {
 
     /// Whether an earlier process has proven these bytes under the same circumstances.
     private func isProven(_ digest: String, _ module: String) -> Bool {
-        journal.isOfThisEnvironment && journal.restored(module)?.kept.contains { $0.digest == digest } == true
+        ledger.isOfThisEnvironment && ledger.restored(module)?.kept.contains { $0.digest == digest } == true
     }
 
     private func quarantined(_ digest: String?, _ module: String) -> ReloadError? {
-        digest.flatMap { journal.restored(module)?.quarantine.reason(for: $0) }
+        digest.flatMap { ledger.restored(module)?.quarantine.reason(for: $0) }
             .map { ReloadError(.moduleQuarantined, $0) }
     }
 
@@ -106,7 +107,7 @@ extension Reloader {
         of name: String, ofRegisteredFile: Bool = false,
         _ make: (StagedArtifact, VersionReport) throws(ReloadError) -> Made
     ) -> Made? {
-        guard let restored = journal.restored(name), ofRegisteredFile || (restored.lastGood?.revision ?? 0) > 0 else {
+        guard let restored = ledger.restored(name), ofRegisteredFile || (restored.lastGood?.revision ?? 0) > 0 else {
             return nil
         }
         for version in restored.kept.reversed() where (version.revision == 0) == ofRegisteredFile {
@@ -125,7 +126,7 @@ extension Reloader {
     }
 
     private func readAgain() {
-        journal.forgetPlace()
+        ledger.forgetPlace()
         state.withLock { state in
             state.answers = AnswerTable(capacity: settings.answerTableCapacity)
             state.isNewcomer = true
@@ -140,17 +141,17 @@ extension Reloader {
     /// when every module is registered.
     package func start() {
         var predecessors: [String: Report] = [:]
-        for outgoing in journal.unconfirmed {
+        for outgoing in ledger.unconfirmed {
             let report = outgoing.report
             if report.instance != settings.instance { predecessors[report.instance] = report }
-            outlets.report(outgoing) { [journal] in journal.confirmed(outgoing.id) }
+            outlets.report(outgoing) { [ledger] in ledger.confirmed(outgoing.id) }
         }
-        // Whose word comes this late is not there any more.
+        // These are reports of an earlier instance name: that instance is gone, so say offline for it.
         for (name, last) in predecessors {
             let goodbye = Report(
                 request: nil, service: settings.service, instance: name, sequence: last.sequence + 1, state: .offline,
                 at: now())
-            outlets.report(Outgoing(report: goodbye)) {}
+            outlets.report(OutgoingReport(report: goodbye)) {}
         }
         for mark in marks where !mark.mayTryAgain && mark.request != nil {
             let error = mark.error
@@ -165,12 +166,12 @@ extension Reloader {
                 ticket,
                 Attempt.Outcome(state: error.state, code: error.code, message: error.message, modules: [module]))
         }
-        journal.write(records)
-        prepareVetting(for: state.withLock { Array($0.modules.keys) }, after: .seconds(1))
+        ledger.write(records)
+        prepareTrial(for: state.withLock { Array($0.modules.keys) }, after: .seconds(1))
     }
 
-    /// What the journal is to say of the registered modules.
-    func records() -> [String: JournalRecord.Module] {
+    /// What the ledger is to say of the registered modules.
+    func records() -> [String: LedgerRecord.Module] {
         state.withLock { $0.modules }.mapValues(\.record)
     }
 }

@@ -1,6 +1,7 @@
 internal import Dispatch
 internal import Logging
 internal import Metrics
+internal import ReloadProtocol
 internal import Synchronization
 
 /// What is held beside the running generations: snapshots, and old generations that calls have not left.
@@ -18,7 +19,7 @@ extension Reloader {
     func drain(_ names: [String]) {
         for module in names.compactMap({ name in state.withLock { $0.modules[name] } }) {
             module.target.drain()
-            let lingering = module.countGenerations()
+            let lingering = module.recordGauges()
             let new = module.withState { state in
                 let new = Set(lingering.map(\.generation)).subtracting(state.watched)
                 state.watched.formUnion(new)
@@ -33,9 +34,9 @@ extension Reloader {
     }
 
     /// The deadline of these generations has come. They are never forced: their code and their values may be in use.
-    private func lookAfter(_ generations: Set<UInt64>, of module: Module) {
+    private func lookAfter(_ generations: Set<UInt64>, of module: RegisteredModule) {
         module.withState { $0.watched.subtract(generations) }
-        let overdue = module.countGenerations().filter { generations.contains($0.generation) }
+        let overdue = module.recordGauges().filter { generations.contains($0.generation) }
         guard !overdue.isEmpty, !state.withLock({ $0.isStopping }) else { return }
         for entry in overdue {
             logger.warning(

@@ -1,7 +1,8 @@
 internal import FoundationEssentials
+internal import ReloadProtocol
 internal import Synchronization
 
-/// What is owed for one message: an answer, its place in the journal, and the broker's acknowledgement.
+/// What is owed for one message: an answer, its place in the ledger, and the broker's acknowledgement.
 struct Ticket: Sendable {
     /// `message_id`; the article's message has none.
     var id: String?
@@ -51,7 +52,7 @@ struct ReloadJob: Sendable {
 
     /// Whether it brings something newer for every module of a request that has not begun.
     func supersedes(_ other: ReloadJob) -> Bool {
-        let operations: Set<Operation> = [.apply, .rollback]
+        let operations: Set<Request.Operation> = [.apply, .rollback]
         guard operations.contains(request.operation), operations.contains(other.request.operation) else { return false }
         let isLater = arrival > other.arrival
         return other.request.modules.allSatisfy { theirs in
@@ -77,7 +78,7 @@ struct ReloadJob: Sendable {
         let olderFolded = older.folded
         older.superseded = []
         older.folded = []
-        // Counted here; in both it would double with each request that fails, which comes to the end of the numbers soon.
+        // Counted once: in both it would double with each request that fails, and overflow.
         older.foldCount = 0
         folded = (folded + [older] + olderFolded).sorted { $0.arrival > $1.arrival }
         let surplus = folded.count - keep * request.modules.count

@@ -3,6 +3,7 @@ package import FoundationEssentials
 internal import Glibc
 package import Logging
 package import Metrics
+package import ReloadProtocol
 internal import Synchronization
 
 /// Takes requests, runs them in order and reports what became of them. Knows modules and messages, no broker.
@@ -25,11 +26,13 @@ package final class Reloader: Sendable {
         /// Bytes of requests that may wait before no more are read ahead.
         package var waitingBytes = 64 << 20
         /// How candidates are tried; nil tries nothing beforehand: one that crashes then takes the service with it.
-        package var vetting: Vetting? = Vetting()
+        package var trial: Trial? = Trial()
         /// Most generations of one module in memory at once, the running one and those that cannot be unloaded included.
         package var generationLimit = 1000
         /// After this time an old generation that something still holds is reported.
         package var drainDeadline = Duration.seconds(60)
+        /// Time between two `online` reports, which reports bear.
+        package var reportInterval = Duration.seconds(30)
         /// Whose requests are taken; nil takes unsigned ones.
         package var trustedKeys: TrustedKeysFile?
         /// The exchange that requests are published to, as their signatures name it.
@@ -41,30 +44,14 @@ package final class Reloader: Sendable {
         }
     }
 
-    /// A report with where it goes.
-    package struct Outgoing: Codable, Sendable, Equatable {
-        /// AMQP `message_id`; a report that is sent again keeps it.
-        package var id = UUID().uuidString
-        package var report: Report
-        /// Queue that wants a copy.
-        package var replyTo: String?
-        package var correlationID: String?
-
-        enum CodingKeys: String, CodingKey {
-            case id, report
-            case replyTo = "reply_to"
-            case correlationID = "correlation_id"
-        }
-    }
-
     /// What a reloader needs of the outside. `done` is called on any thread when the broker has taken the message.
     package struct Outlets: Sendable {
-        package var report: @Sendable (_ outgoing: Outgoing, _ done: @escaping @Sendable () -> Void) -> Void
+        package var report: @Sendable (_ outgoing: OutgoingReport, _ done: @escaping @Sendable () -> Void) -> Void
         package var deadLetter:
             @Sendable (_ envelope: Envelope, _ error: ReloadError, _ done: @escaping @Sendable () -> Void) -> Void
 
         package init(
-            report: @escaping @Sendable (Outgoing, @escaping @Sendable () -> Void) -> Void,
+            report: @escaping @Sendable (OutgoingReport, @escaping @Sendable () -> Void) -> Void,
             deadLetter: @escaping @Sendable (Envelope, ReloadError, @escaping @Sendable () -> Void) -> Void
         ) {
             self.report = report
@@ -73,7 +60,7 @@ package final class Reloader: Sendable {
     }
 
     struct State {
-        var modules: [String: Module] = [:]
+        var modules: [String: RegisteredModule] = [:]
         var queues = ModuleQueues<ReloadJob>()
         var answers: AnswerTable
         var arrivals: UInt64 = 0
@@ -95,11 +82,11 @@ package final class Reloader: Sendable {
         var newestRequest: Date
     }
 
-    /// Answers on their way to the journal. One thread at a time takes all there are, so that they share a write.
-    struct Answering {
+    /// Answers on their way to the ledger. One thread at a time takes all there are, so that they share a write.
+    struct AnswerBatch {
         var waiting: [Answer] = []
         var isUnderWay = false
-        /// What may be acknowledged when the journal can be written again.
+        /// What may be acknowledged when the ledger can be written again.
         var unsaved: [@Sendable () -> Void] = []
     }
 
@@ -120,12 +107,12 @@ package final class Reloader: Sendable {
     /// Requests that may be unanswered before no more are read ahead.
     private static let unansweredLimit = 50_000
 
-    let settings: Settings
+    package let settings: Settings
     let directory: StateDirectory
     /// This instance as destinations name it.
     package let addressee: Addressee
     /// What outlives the process.
-    package let journal: Journal
+    package let ledger: Ledger
     let outlets: Outlets
     let logger: Logger
     let now: @Sendable () -> Date
@@ -133,12 +120,12 @@ package final class Reloader: Sendable {
     /// For what is due after a while. Not a global queue: Dispatch looks after those every second.
     let later = DispatchQueue(label: "reload-agent.later")
     let state: Mutex<State>
-    let metrics: any MetricsFactory
+    package let metrics: any MetricsFactory
     let requestAge: Gauge
     private let waiting = Weight.Total()
     /// Messages that are not carried out and whose answers are on their way to the broker.
     private let refusals = Weight.Total()
-    let answering = Mutex(Answering())
+    let answering = Mutex(AnswerBatch())
     /// Held while modules are switched, and while all are pinned.
     let switching = Mutex(())
     /// Attempts that an earlier process did not survive.
@@ -153,7 +140,7 @@ package final class Reloader: Sendable {
     ) {
         let metrics = metrics ?? MetricsSystem.factory
         var settings = settings
-        settings.vetting?.logger = logger
+        settings.trial?.logger = logger
         self.settings = settings
         addressee = Addressee(service: settings.service, instance: settings.instance)
         self.directory = directory
@@ -162,16 +149,16 @@ package final class Reloader: Sendable {
         self.metrics = metrics
         self.now = now
         requestAge = Gauge(label: "reload_agent_newest_request_age_seconds", factory: metrics)
-        journal = Journal(directory, reportLimit: settings.reportLimit, logger: logger, metrics: metrics)
-        marks = journal.takeMarks()
+        ledger = Ledger(directory, reportLimit: settings.reportLimit, logger: logger, metrics: metrics)
+        marks = ledger.takeMarks()
         var answers = AnswerTable(capacity: settings.answerTableCapacity)
-        for id in journal.answered {
+        for id in ledger.answered {
             _ = answers.arrive(id) {}
             _ = answers.answer(id)
         }
         state = Mutex(
             State(
-                answers: answers, isNewcomer: journal.position.isFresh, newestRequest: journal.newestRequest ?? now()))
+                answers: answers, isNewcomer: ledger.position.isFresh, newestRequest: ledger.newestRequest ?? now()))
     }
 
     // MARK: Receiving
@@ -186,8 +173,8 @@ package final class Reloader: Sendable {
         _ envelope: Envelope, isOversized: Bool, place: StreamPosition.Place? = nil,
         acknowledge: @escaping @Sendable () -> Void
     ) {
-        let settle = { @Sendable [journal] in
-            if let place { journal.position.settle(place) }
+        let settle = { @Sendable [ledger] in
+            if let place { ledger.position.settle(place) }
             acknowledge()
         }
         if case .string(let pattern)? = envelope.headers[Request.destinationHeader],
@@ -195,7 +182,7 @@ package final class Reloader: Sendable {
         {
             return settle()
         }
-        // An empty one tells no message from another.
+        // An empty id does not identify a message.
         let id = envelope.messageID.flatMap { $0.isEmpty ? nil : $0 }
         let replyTo = envelope.replyTo.flatMap { $0.isEmpty || $0.utf8.contains(0) ? nil : $0 }
         var ticket = Ticket(
@@ -273,7 +260,7 @@ package final class Reloader: Sendable {
     }
 
     /// A backlog is being read, or its end has come.
-    package func isReadingBacklog(_ isReading: Bool) {
+    package func backlogChanged(_ isReading: Bool) {
         let started = state.withLock { state -> [UInt64] in
             state.isReadingBacklog = isReading
             if !isReading { state.isNewcomer = false }
@@ -285,7 +272,7 @@ package final class Reloader: Sendable {
     /// Whether more requests may be read before those that wait are answered.
     ///
     /// Refusals cost others nothing but their place in line: no more of them are on their way than leave room for the answers of
-    /// good requests, in the journal and before the broker.
+    /// good requests, in the ledger and before the broker.
     package var hasRoom: Bool {
         refusals.sum < settings.reportLimit / 2 && state.withLock { hasRoom($0) }
     }
@@ -302,7 +289,7 @@ package final class Reloader: Sendable {
     private func unreadable(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) {
         logger.warning(
             "reload message refused", metadata: ["code": "\(error.code)", "reason": "\(error.message)"])
-        let answer = answering(envelope, error, ticket)
+        let answer = refusalAnswer(envelope, error, ticket)
         if error.code == .messageUnknownOperation || error.code == .messageUnknownKind {
             answer()
         } else {
@@ -312,7 +299,7 @@ package final class Reloader: Sendable {
 
     /// Answers a message that is not carried out. It counts as waiting until then: nothing else bounds how many of them are on
     /// their way to the broker.
-    func answering(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) -> @Sendable () -> Void {
+    func refusalAnswer(_ envelope: Envelope, _ error: ReloadError, _ ticket: Ticket) -> @Sendable () -> Void {
         let weights = [Weight(envelope.footprint, of: waiting), Weight(1, of: refusals)]
         return { [self] in
             answerLater(ticket, Attempt.Outcome(state: error.state, code: error.code, message: error.message), weights)
@@ -341,18 +328,18 @@ package final class Reloader: Sendable {
             }
             for next in started { run(next) }
             answer(job, outcome, isLast: !mustReinstate)
-            prepareVetting(for: job.moduleNames, after: .milliseconds(10))
+            prepareTrial(for: job.moduleNames, after: .milliseconds(10))
         }
     }
 
     /// Has the process that tries the next plugin started before it is needed, and after what is going on now: it takes a
     /// processor for some milliseconds.
-    func prepareVetting(for names: [String], after delay: DispatchTimeInterval) {
-        guard let vetting = settings.vetting,
+    func prepareTrial(for names: [String], after delay: DispatchTimeInterval) {
+        guard let trial = settings.trial,
             state.withLock({ state in names.contains { state.modules[$0]?.target.kind == .plugin } })
         else { return }
         later.asyncAfter(deadline: .now() + delay) { [weak self] in
-            if self?.state.withLock({ $0.isStopping }) == false { vetting.prepare() }
+            if self?.state.withLock({ $0.isStopping }) == false { trial.prepare() }
         }
     }
 
@@ -402,9 +389,28 @@ package final class Reloader: Sendable {
         let attempt = attempt(job)
         let start = ContinuousClock.now
         let outcome = job.request.operation == .release ? attempt.release() : attempt.run()
-        Timer(label: "reload_agent_attempt", factory: metrics)
-            .recordNanoseconds(Int64(start.duration(to: .now) / .nanoseconds(1)))
+        record(outcome, of: job.request, took: start.duration(to: .now))
         return outcome
+    }
+
+    private func record(_ outcome: Attempt.Outcome, of request: Request, took duration: Duration) {
+        let kinds = Set(outcome.modules.map { $0.kind?.rawValue ?? "unknown" })
+        let kind = kinds.count == 1 ? kinds.first ?? "" : "several"
+        Timer(
+            label: "reload_agent_attempt_seconds", dimensions: [("kind", kind), ("outcome", outcome.state.rawValue)],
+            factory: metrics
+        ).recordNanoseconds(Int64(duration / .nanoseconds(1)))
+        let isChange = request.operation == .apply || request.operation == .rollback
+        for report in outcome.modules {
+            for (stage, milliseconds) in report.timings {
+                Timer(label: "reload_agent_stage_seconds", dimensions: [("stage", stage)], factory: metrics)
+                    .recordNanoseconds(Int64(milliseconds * 1_000_000))
+            }
+            guard isChange, report.code != .moduleNotAttempted,
+                let module = state.withLock({ $0.modules[report.name] })
+            else { continue }
+            module.recordAttempt(successful: report.state.isSuccess, at: now())
+        }
     }
 
     private func attempt(_ job: ReloadJob) -> Attempt {
@@ -458,7 +464,7 @@ package final class Reloader: Sendable {
 
     /// Saves for the last time and gives the state directory to whoever comes next.
     package func close() {
-        later.sync { Vetting.dismiss() }  // not while the next one is being started
+        later.sync { Trial.dismiss() }  // not while the next one is being started
         save()
         directory.close()
     }

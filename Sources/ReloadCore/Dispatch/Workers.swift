@@ -1,5 +1,6 @@
 internal import Dispatch
 internal import Glibc
+internal import ReloadProtocol
 internal import Synchronization
 
 /// The threads that reload and answer. A reload may block for minutes, so each gets a thread of its own and none of Swift's

@@ -1,4 +1,5 @@
 public import CReloadGuard
+package import ReloadProtocol
 internal import Synchronization
 
 /// The live handle of one module: the generation that new calls use, and those that old calls have not left.
@@ -21,7 +22,7 @@ package final class Slot<Value: Sendable>: Sendable {
     }
 
     // Allocated and freed with this object; in between only the guard's atomic operations touch it.
-    @usableFromInline nonisolated(unsafe) let live: UnsafeMutablePointer<creload_live>
+    @usableFromInline nonisolated(unsafe) let live: UnsafeMutablePointer<creload_guard_live>
     private let state: Mutex<State>
     private let close: @Sendable (Generation<Value>) -> Void
     private let elsewhere: Elsewhere
@@ -41,9 +42,9 @@ package final class Slot<Value: Sendable>: Sendable {
     ) {
         let first = Generation(number: 1, version: version, artifact: artifact, value: value)
         unsafe live = UnsafeMutableRawPointer.allocate(
-            byteCount: Int(CRELOAD_CACHE_LINE), alignment: Int(CRELOAD_CACHE_LINE)
-        ).bindMemory(to: creload_live.self, capacity: 1)
-        unsafe live.initialize(to: creload_live(current: first.block))
+            byteCount: Int(CRELOAD_GUARD_CACHE_LINE), alignment: Int(CRELOAD_GUARD_CACHE_LINE)
+        ).bindMemory(to: creload_guard_live.self, capacity: 1)
+        unsafe live.initialize(to: creload_guard_live(current: first.block))
         state = Mutex(State(current: first, nextNumber: 2))
         self.close = close
         self.elsewhere = elsewhere
@@ -70,9 +71,9 @@ package final class Slot<Value: Sendable>: Sendable {
     package func withPointer<Result, Failure: Error>(
         _ body: (UnsafePointer<Value>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let hold = unsafe creload_enter(live)
+        let hold = unsafe creload_guard_enter(live)
         guard let block = unsafe hold.block else { return try unsafe withPointerSlowly(body) }
-        defer { if unsafe creload_leave(live, hold) { drainElsewhere() } }
+        defer { if unsafe creload_guard_leave(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
     }
 
@@ -84,26 +85,26 @@ package final class Slot<Value: Sendable>: Sendable {
         if let pin = Snapshot.current?.pin(of: self) { return try unsafe pin.withPointer(in: self, body) }
         let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return try unsafe pin().withPointer(in: self, body) }
-        defer { if unsafe creload_leave_slowly(live, hold) { drainElsewhere() } }
+        defer { if unsafe creload_guard_leave_slowly(live, hold) { drainElsewhere() } }
         return try unsafe body(Self.value(in: block))
     }
 
-    private func enterSlowly() -> creload_hold {
-        let hold = unsafe creload_enter_slowly(live)
+    private func enterSlowly() -> creload_guard_hold {
+        let hold = unsafe creload_guard_enter_slowly(live)
         if unsafe hold.is_late { drainElsewhere() }
         return unsafe hold
     }
 
     @inlinable
-    static func value(in block: UnsafeMutablePointer<creload_block>) -> UnsafePointer<Value> {
-        unsafe UnsafePointer(creload_value(block).assumingMemoryBound(to: Value.self))
+    static func value(in block: UnsafeMutablePointer<creload_guard_block>) -> UnsafePointer<Value> {
+        unsafe UnsafePointer(creload_guard_value(block).assumingMemoryBound(to: Value.self))
     }
 
     /// Whether a call that begins now would use this generation.
     package func serves(_ generation: Generation<Value>) -> Bool {
         let hold = unsafe enterSlowly()
         guard let block = unsafe hold.block else { return current === generation }
-        defer { if unsafe creload_leave_slowly(live, hold) { drainElsewhere() } }
+        defer { if unsafe creload_guard_leave_slowly(live, hold) { drainElsewhere() } }
         return unsafe block == generation.block
     }
 
@@ -131,7 +132,7 @@ package final class Slot<Value: Sendable>: Sendable {
             let new = Generation(number: state.nextNumber, version: version, artifact: artifact, value: value)
             state.nextNumber += 1
             state.current = new
-            unsafe creload_replace(live, new.block)
+            unsafe creload_guard_replace(live, new.block)
             return (old: old, new: new)
         }
     }
@@ -140,14 +141,14 @@ package final class Slot<Value: Sendable>: Sendable {
     package func restore(_ old: Generation<Value>) {
         state.withLock { state in
             state.current = old
-            unsafe creload_replace(live, old.block)
+            unsafe creload_guard_replace(live, old.block)
         }
     }
 
     /// A replaced generation is not needed any more: whoever lets go of it last has it closed, or the next ``drain()``.
     package func retire(_ generation: Generation<Value>) {
         state.withLock { state in
-            state.lingering.append(Lingering(generation: generation, since: .now, isFenced: creload_fence()))
+            state.lingering.append(Lingering(generation: generation, since: .now, isFenced: creload_guard_fence()))
         }
     }
 
@@ -167,7 +168,7 @@ package final class Slot<Value: Sendable>: Sendable {
     private func takeDrained() -> [Generation<Value>] {
         state.withLock { state in
             // Without the fence nothing is known; the next one to look tries again.
-            if state.lingering.contains(where: { !$0.isFenced }), creload_fence() {
+            if state.lingering.contains(where: { !$0.isFenced }), creload_guard_fence() {
                 for index in state.lingering.indices { state.lingering[index].isFenced = true }
             }
             let drained = state.lingering.filter { $0.isFenced && $0.generation.inFlight == 0 }.map(\.generation)
@@ -196,7 +197,7 @@ package final class Slot<Value: Sendable>: Sendable {
     }
 }
 
-/// Something that drains what nothing holds any more.
+/// Frees retired generations that nobody uses.
 protocol Draining: AnyObject, Sendable {
     func drainElsewhere()
 }
@@ -206,8 +207,8 @@ extension Slot: Draining {}
 /// Holds one generation for as long as it exists, on any thread and across suspensions.
 @safe package final class Pin: Sendable {
     // They belong to the generation and to the slot.
-    nonisolated(unsafe) private let block: UnsafeMutablePointer<creload_block>
-    nonisolated(unsafe) let live: UnsafeMutablePointer<creload_live>
+    nonisolated(unsafe) private let block: UnsafeMutablePointer<creload_guard_block>
+    nonisolated(unsafe) let live: UnsafeMutablePointer<creload_guard_live>
     let generation: any AnyObject & Sendable
     private let slot: any Draining
 
@@ -217,10 +218,10 @@ extension Slot: Draining {}
         unsafe live = slot.live
         self.generation = generation
         self.slot = slot
-        unsafe creload_pin(block)
+        unsafe creload_guard_pin(block)
     }
 
-    deinit { if unsafe creload_unpin(live, block) { slot.drainElsewhere() } }
+    deinit { if unsafe creload_guard_unpin(live, block) { slot.drainElsewhere() } }
 
     /// Runs `body` with the value of the generation, which must be one of this slot.
     package func withValue<Value, Result, Failure: Error>(

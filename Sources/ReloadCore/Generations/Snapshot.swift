@@ -1,4 +1,5 @@
 internal import CReloadGuard
+internal import ReloadProtocol
 
 /// One generation of each module of an agent, held together. The calls of a task that is inside one use its generations.
 package final class Snapshot: Sendable {
@@ -12,7 +13,7 @@ package final class Snapshot: Sendable {
 
     /// - Parameter owner: What the modules belong to.
     init(of owner: any AnyObject & Sendable, pins: [Pin], inside outer: Snapshot?) {
-        creload_use_snapshots()
+        creload_guard_use_snapshots()
         self.owner = owner
         self.pins = pins
         self.outer = outer

@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import ReloadProtocol
 
 /// What the file of a candidate says of itself, read before anything is opened: `dlopen` of a file that ends too early
 /// kills its process with SIGBUS, and a library whose code may not be unmapped shows it in its sections.

@@ -1,6 +1,7 @@
-internal import CReloadHost
+internal import CReloadTrial
 internal import FoundationEssentials
 internal import Glibc
+internal import ReloadProtocol
 
 /// Whether the dynamic linker has what a library needs, and takes nothing else in its place.
 ///
@@ -21,7 +22,7 @@ struct NeededLibraries {
     private func check(_ name: String) throws(ReloadError) {
         guard !name.isEmpty, !name.contains("$") else { return }
         let own = ownLibrary(name)
-        if let loaded = unsafe Self.paths({ unsafe creload_find_loaded(name, $0, $1) }).first {
+        if let loaded = unsafe Self.paths({ unsafe creload_trial_find_loaded(name, $0, $1) }).first {
             guard let own, !Self.ofTheService.contains(loaded), !isSame(own, loaded) else { return }
             throw ReloadError(
                 .pluginLibraryInUse,
@@ -89,13 +90,13 @@ struct NeededLibraries {
     }
 
     /// What is loaded before the first plugin: every version of one gets that.
-    private static let ofTheService = unsafe Set(paths { unsafe creload_each_loaded($0, $1) })
+    private static let ofTheService = unsafe Set(paths { unsafe creload_trial_each_loaded($0, $1) })
 
-    private static let folders = unsafe paths { unsafe creload_each_library_folder($0, $1) }
+    private static let folders = unsafe paths { unsafe creload_trial_each_library_folder($0, $1) }
 
     /// What a C function names.
     private static func paths(
-        _ nameAll: (UnsafeMutableRawPointer, @escaping creload_path_function) -> Void
+        _ nameAll: (UnsafeMutableRawPointer, @escaping creload_trial_path_function) -> Void
     ) -> [String] {
         var paths: [String] = []
         unsafe withUnsafeMutablePointer(to: &paths) { paths in

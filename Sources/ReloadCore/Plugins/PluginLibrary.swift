@@ -1,6 +1,7 @@
-internal import CReloadHost
 public import CReloadPlugin
+internal import CReloadTrial
 internal import Glibc
+public import ReloadProtocol
 internal import Synchronization
 
 /// One opened plugin with its one instance.
@@ -21,7 +22,7 @@ package struct PluginLibrary: Sendable {
     let stateSchema: UInt32
     // Pointers into the library and to its instance, which are there until `close`; that comes when nothing holds the
     // generation any more. The ABI lets `call` come from many threads.
-    nonisolated(unsafe) private let loaded: creload_loaded
+    nonisolated(unsafe) private let loaded: creload_trial_loaded
     // The two that a call needs.
     @usableFromInline nonisolated(unsafe) let callFunction: CallFunction
     @usableFromInline nonisolated(unsafe) let instance: UnsafeMutableRawPointer?
@@ -31,13 +32,13 @@ package struct PluginLibrary: Sendable {
     ///
     /// - Throws: `plugin.not_opened` with `dlerror`, `plugin.no_entry`, `plugin.abi_mismatch`, `plugin.not_created`.
     init(path: String, mustStayMapped: Bool, retained: RetainedCount) throws(ReloadError) {
-        var loaded = unsafe creload_loaded()
-        var failure = creload_failure()
-        guard unsafe creload_load(path, mustStayMapped, &loaded, &failure), let table = unsafe loaded.table,
+        var loaded = unsafe creload_trial_loaded()
+        var failure = creload_trial_failure()
+        guard unsafe creload_trial_load(path, mustStayMapped, &loaded, &failure), let table = unsafe loaded.table,
             let call = unsafe table.pointee.call
         else {
             // Even one that opens and then fails stays in memory.
-            if mustStayMapped, failure.step != CRELOAD_STEP_OPEN { retained.increment() }
+            if mustStayMapped, failure.step != CRELOAD_TRIAL_STEP_OPEN { retained.increment() }
             throw ReloadError(failure)
         }
         if mustStayMapped { retained.increment() }
@@ -57,8 +58,8 @@ package struct PluginLibrary: Sendable {
 
     /// The plugin's own proof: `plugin.self_test_failed` with its reason.
     func selfTest() throws(ReloadError) {
-        var failure = creload_failure()
-        let passed = unsafe withUnsafePointer(to: loaded) { unsafe creload_self_test($0, &failure) }
+        var failure = creload_trial_failure()
+        let passed = unsafe withUnsafePointer(to: loaded) { unsafe creload_trial_self_test($0, &failure) }
         guard passed else { throw ReloadError(failure) }
     }
 
@@ -85,9 +86,10 @@ package struct PluginLibrary: Sendable {
     ) -> FailedCall {
         defer { output.removeSubrange(start...) }
         return FailedCall(
-            PluginCallError(
-                plugin: "\(name) \(version)", operation: operation, status: status,
-                message: String(decoding: output[start...], as: UTF8.self).excerpt))
+            ReloadError(
+                PluginCallFailure(
+                    plugin: "\(name) \(version)", operation: operation, status: status,
+                    message: String(decoding: output[start...], as: UTF8.self).excerpt)))
     }
 
     /// The state for a later version.
@@ -102,17 +104,17 @@ package struct PluginLibrary: Sendable {
     }
 
     /// The same for a trial; nil when there is none. What it is nil for beside that comes out at the hand-over itself.
-    var stateForTrial: Vetting.State? {
+    var stateForTrial: Trial.HandedState? {
         guard stateSchema != 0, let bytes = try? snapshotState() else { return nil }
-        return Vetting.State(schema: stateSchema, bytes: bytes)
+        return Trial.HandedState(schema: stateSchema, bytes: bytes)
     }
 
     /// Takes over the state of the version before: `plugin.state_refused` with its reason.
     func restoreState(_ state: [UInt8], schema: UInt32) throws(ReloadError) {
-        var failure = creload_failure()
+        var failure = creload_trial_failure()
         let taken = unsafe state.withUnsafeBytes { bytes in
             unsafe withUnsafePointer(to: loaded) {
-                unsafe creload_restore_state($0, schema, Self.slice(bytes), &failure)
+                unsafe creload_trial_restore_state($0, schema, Self.slice(bytes), &failure)
             }
         }
         guard taken else { throw ReloadError(failure) }
@@ -140,48 +142,31 @@ package struct PluginLibrary: Sendable {
     /// Destroys the instance and closes the library.
     func close() {
         var loaded = unsafe loaded
-        unsafe creload_unload(&loaded)
+        unsafe creload_trial_unload(&loaded)
     }
 }
 
 /// Says in one word that a call did not fail, or else how.
 @usableFromInline
 package final class FailedCall: Sendable {
-    @usableFromInline package let error: PluginCallError
+    @usableFromInline package let error: ReloadError
 
-    init(_ error: PluginCallError) { self.error = error }
-}
-
-/// A plugin answered a call with a status other than `RELOAD_OK`.
-public struct PluginCallError: Error, Sendable, CustomStringConvertible {
-    /// Name and version of the plugin that answered.
-    public let plugin: String
-    /// What was asked of it.
-    public let operation: UInt32
-    /// What it returned; `RELOAD_UNKNOWN_OPERATION` is 2, other numbers are the plugin's own.
-    public let status: Int32
-    /// Its reason.
-    public let message: String
-
-    /// For people.
-    public var description: String {
-        "\(plugin) answered operation \(operation) with status \(status)\(message.isEmpty ? "" : ": ")\(message)"
-    }
+    init(_ error: ReloadError) { self.error = error }
 }
 
 extension ReloadError {
-    init(_ failure: creload_failure) {
+    init(_ failure: creload_trial_failure) {
         var failure = failure
         let text = unsafe withUnsafeBytes(of: &failure.text) { bytes in
             unsafe String(fromPlugin: bytes.prefix { $0 != 0 })
         }
         let reason = text.isEmpty ? "it gave no reason (status \(failure.status))" : text
         switch failure.step {
-        case CRELOAD_STEP_OPEN: self.init(.pluginNotOpened, reason)
-        case CRELOAD_STEP_ENTRY: self.init(.pluginNoEntry, reason)
-        case CRELOAD_STEP_ABI: self.init(.pluginABIMismatch, reason)
-        case CRELOAD_STEP_CREATE: self.init(.pluginNotCreated, reason)
-        case CRELOAD_STEP_RESTORE: self.init(.pluginStateRefused, "it did not take over the state: \(reason)")
+        case CRELOAD_TRIAL_STEP_OPEN: self.init(.pluginNotOpened, reason)
+        case CRELOAD_TRIAL_STEP_ENTRY: self.init(.pluginNoEntry, reason)
+        case CRELOAD_TRIAL_STEP_ABI: self.init(.pluginABIMismatch, reason)
+        case CRELOAD_TRIAL_STEP_CREATE: self.init(.pluginNotCreated, reason)
+        case CRELOAD_TRIAL_STEP_RESTORE: self.init(.pluginStateRefused, "it did not take over the state: \(reason)")
         default: self.init(.pluginSelfTestFailed, reason)
         }
     }

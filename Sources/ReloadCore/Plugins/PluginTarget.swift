@@ -1,3 +1,5 @@
+public import ReloadProtocol
+
 /// The target behind ``PluginHandle``: one shared library with one instance.
 @usableFromInline
 package final class PluginTarget: Target {
@@ -5,27 +7,27 @@ package final class PluginTarget: Target {
     package var kind: ModuleKind { .plugin }
     package let registeredFile: String?
     @usableFromInline package let slot: Slot<PluginLibrary>
-    private let vetting: Vetting?
+    private let trial: Trial?
     private let generationLimit: Int
     private let retained = RetainedCount()
 
     /// Loads the first version; throws what is wrong with it.
     ///
     /// - Parameters:
-    ///   - vetting: nil tries nothing beforehand: a candidate that crashes then takes the service with it.
+    ///   - trial: nil tries nothing beforehand: a candidate that crashes then takes the service with it.
     ///   - isProven: this first version was proven here before and needs no trial.
     ///   - elsewhere: where a library is destroyed that a call left last.
     package init(
-        name: String, file: String, artifact: StagedArtifact, version: VersionReport, vetting: Vetting?,
+        name: String, file: String, artifact: StagedArtifact, version: VersionReport, trial: Trial?,
         isProven: Bool, generationLimit: Int, willOpen: () throws(ReloadError) -> Void,
         elsewhere: @escaping Slot<PluginLibrary>.Elsewhere
     ) throws(ReloadError) {
         self.name = name
         self.registeredFile = file
-        self.vetting = vetting
+        self.trial = trial
         self.generationLimit = generationLimit
         var timings = Timings()
-        let library = try Self.load(artifact, isProven ? nil : vetting, nil, retained, &timings, willOpen)
+        let library = try Self.load(artifact, isProven ? nil : trial, nil, retained, &timings, willOpen)
         var version = version
         version.version = version.version ?? library.version
         slot = Slot(version: version, artifact: artifact, value: library, elsewhere: elsewhere) { generation in
@@ -45,7 +47,7 @@ package final class PluginTarget: Target {
         willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> any PreparedSwap {
         try checkGenerations(limit: generationLimit, .pluginTooManyGenerations)
-        let library = try Self.load(artifact, vetting, slot, retained, &timings, willOpen)
+        let library = try Self.load(artifact, trial, slot, retained, &timings, willOpen)
         do throws(ReloadError) {
             try timings.measure("load") { () throws(ReloadError) in try self.handState(to: library) }
         } catch {
@@ -62,13 +64,13 @@ package final class PluginTarget: Target {
     }
 
     private static func load(
-        _ artifact: StagedArtifact, _ vetting: Vetting?, _ slot: Slot<PluginLibrary>?, _ retained: RetainedCount,
+        _ artifact: StagedArtifact, _ trial: Trial?, _ slot: Slot<PluginLibrary>?, _ retained: RetainedCount,
         _ timings: inout Timings, _ willOpen: () throws(ReloadError) -> Void
     ) throws(ReloadError) -> PluginLibrary {
         let mustStayMapped = try timings.measure("vet") { () throws(ReloadError) in
             let file = try ELFFile(path: artifact.path)
             try NeededLibraries.check(file, at: artifact.path)
-            try vetting?.check(artifact.path, state: slot?.withCurrent { $0.stateForTrial })
+            try trial?.check(artifact.path, state: slot?.withCurrent { $0.stateForTrial })
             return file.mustStayMapped
         }
         return try timings.measure("load") { () throws(ReloadError) in
@@ -102,7 +104,7 @@ extension PluginTarget {
 
     /// The same with an array of its own.
     @inlinable
-    package func call(_ input: [UInt8], operation: UInt32) throws(PluginCallError) -> [UInt8] {
+    package func call(_ input: [UInt8], operation: UInt32) throws(ReloadError) -> [UInt8] {
         var output: [UInt8] = []
         if let failed = call(input.span, operation: operation, into: &output) { throw failed.error }
         return output

@@ -1,3 +1,4 @@
+internal import ReloadProtocol
 internal import Synchronization
 
 /// How many libraries of one module are in memory that cannot be unloaded.

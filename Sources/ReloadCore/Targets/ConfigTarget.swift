@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+package import ReloadProtocol
 internal import Synchronization
 
 /// The target behind ``Config``: one decoded value.

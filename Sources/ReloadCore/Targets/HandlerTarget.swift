@@ -1,3 +1,5 @@
+package import ReloadProtocol
+
 /// The service's own handler: it gets the artifact, does what is slow or may fail, and returns what makes it visible.
 package final class HandlerTarget: Target {
     package typealias Prepare = @Sendable (HandlerArtifact) throws -> @Sendable () throws -> Void

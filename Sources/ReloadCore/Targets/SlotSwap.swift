@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 /// A candidate for a slot, on its way from prepared to serving. What a kind of target adds to that it gives as closures.
 struct SlotSwap<Value: Sendable>: PreparedSwap {
     let slot: Slot<Value>
@@ -27,7 +29,7 @@ struct SlotSwap<Value: Sendable>: PreparedSwap {
         self.notServed = notServed
     }
 
-    func publish() throws(ReloadError) {
+    func expose() throws(ReloadError) {
         try published()
     }
 

@@ -1,3 +1,5 @@
+package import ReloadProtocol
+
 /// What is registered under a module's name in one instance: a plugin, a config, or the service's own handler.
 ///
 /// A target turns a staged artifact into something that can be switched to. It does no ordering and writes no reports.
@@ -61,7 +63,7 @@ package protocol PreparedSwap {
     /// What is odd about the candidate, for people, though it is taken; empty if nothing is.
     var note: String { get }
     /// Makes the candidate visible where the live handle does not reach; a throw leaves everything as it was.
-    func publish() throws(ReloadError)
+    func expose() throws(ReloadError)
     /// Switches new calls to the candidate. Waits for nothing, because several modules are switched at once.
     mutating func commit()
     /// Asks the new version through the live handle.

@@ -1,3 +1,5 @@
+internal import ReloadProtocol
+
 /// Reads YAML into a service's own types.
 enum YAML {
     /// A value, and what stands in the text that the type has no place for.

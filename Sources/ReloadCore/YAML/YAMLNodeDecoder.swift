@@ -1,4 +1,5 @@
 internal import CReloadYAML
+internal import ReloadProtocol
 
 /// Decodes one node of a tree.
 struct YAMLNodeDecoder: Decoder, SingleValueDecodingContainer {

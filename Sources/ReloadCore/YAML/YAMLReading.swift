@@ -1,4 +1,5 @@
 internal import CReloadYAML
+internal import ReloadProtocol
 
 /// One decoding of a tree: it finds what a type asks for, and remembers what it did not ask for.
 final class YAMLReading {

@@ -1,4 +1,5 @@
 internal import FoundationEssentials
+internal import ReloadProtocol
 
 /// A type that is written as one scalar. It decides what a scalar means: `yes` is text for a `String` and true for a `Bool`.
 protocol YAMLScalar {

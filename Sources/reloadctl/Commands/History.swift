@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
-internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct History: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -22,18 +22,11 @@ struct History: ParsableCommand {
     @OptionGroup var broker: BrokerOptions
 
     func validate() throws {
-        guard since.duration > .zero else { throw ValidationError("--since must be longer than nothing") }
+        guard since.duration > .zero else { throw ValidationError("--since must be positive") }
     }
 
     func run() throws {
-        let link = try Link(broker, timeout: timeout.timeout.duration)
-        var log = RequestLog()
-        do {
-            try readJournal(link, into: &log)
-            try readReports(link, into: &log)
-        } catch let error as Interrupted {
-            throw ExitStatus.signal(error.signal)
-        }
+        let log = try broker.ask(timeout) { (fleet) throws(ReloadError) in try fleet.history(since: since.duration) }
         for entry in log.entries where module == nil || entry.request?.modules.contains(where: isNamed) == true {
             if broker.json {
                 StandardOutput.line(HistoryLine(entry))
@@ -44,23 +37,4 @@ struct History: ParsableCommand {
     }
 
     private func isNamed(_ wanted: Request.Module) -> Bool { wanted.name == module }
-
-    private func readJournal(_ link: Link, into log: inout RequestLog) throws {
-        var reader = try StreamReader(link, link.topology.journal, from: .age(since.duration))
-        try reader.readToPresent { log.add($0.envelope, isOversized: $0.isOversized) }
-        reader.close()
-    }
-
-    private func readReports(_ link: Link, into log: inout RequestLog) throws {
-        var reader = try StreamReader(link, link.topology.reports, from: .age(since.duration))
-        try reader.readToPresent { delivery in
-            // Of a day's reports nearly all only say that an instance is there; the routing key tells them without
-            // decoding.
-            guard !delivery.routingKey.hasSuffix(".online"), !delivery.routingKey.hasSuffix(".offline"),
-                let report = delivery.report()
-            else { return }
-            log.add(report)
-        }
-        reader.close()
-    }
 }

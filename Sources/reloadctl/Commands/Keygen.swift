@@ -1,5 +1,5 @@
 internal import ArgumentParser
-internal import ReloadCore
+internal import ReloadProtocol
 
 struct Keygen: ParsableCommand {
     static let configuration = CommandConfiguration(

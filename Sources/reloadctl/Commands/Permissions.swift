@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Permissions: ParsableCommand {
     static let configuration = CommandConfiguration(

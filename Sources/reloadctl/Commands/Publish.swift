@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Publish: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,7 +17,7 @@ struct Publish: ParsableCommand {
     @Argument(help: "Name of the module, such as crawler.parser.")
     var module: String
 
-    @Option(help: "Absent means whatever it is there.")
+    @Option(help: "Default: the module's kind on each instance.")
     var kind: KindArgument?
 
     @Option(help: ArgumentHelp("Send the bytes of this file; - is standard input.", valueName: "file"))
@@ -53,9 +54,9 @@ struct Publish: ParsableCommand {
         guard sha256 == nil || file == nil else {
             throw ValidationError("--sha256 is for --path; the digest of --file is sent anyway")
         }
-        guard revision ?? 0 >= 0 else { throw ValidationError("--revision is not negative") }
+        guard revision ?? 0 >= 0 else { throw ValidationError("--revision must be 0 or more") }
         guard expires.map({ $0.duration > .zero }) ?? true else {
-            throw ValidationError("--expires must be longer than nothing")
+            throw ValidationError("--expires must be positive")
         }
     }
 
@@ -78,7 +79,7 @@ struct Publish: ParsableCommand {
         }
         let now = Date()
         let request = Request(
-            operation: isValidation ? .validate : .apply, origin: Link.origin, issuedAt: now,
+            operation: isValidation ? .validate : .apply, origin: Fleet.requestOrigin, issuedAt: now,
             expiresAt: expires.map { now.addingTimeInterval(Double($0.duration.wholeMilliseconds) / 1000) },
             destination: destination.parsed,
             modules: [
@@ -86,9 +87,7 @@ struct Publish: ParsableCommand {
                     name: module, kind: kind?.kind, revision: revision ?? Int64(now.timeIntervalSince1970 * 1000),
                     version: version, artifact: artifact, digest: digest)
             ])
-        let link = try Link(broker, timeout: timeout.timeout.duration)
-        var run = RequestRun(request, on: link, wait: wait.wait, key: key)
-        try run.perform(json: broker.json)
+        try Requesting(request, wait: wait.wait.value, key: key, timeout: timeout, broker: broker).perform()
     }
 }
 
@@ -96,7 +95,7 @@ func checkModuleName(_ name: String) throws {
     guard !name.isEmpty else { throw ValidationError("the module's name is empty") }
 }
 
-extension Link {
+extension Fleet {
     /// Who asks, for a request's `origin`.
-    static var origin: String { "reloadctl@\(hostName)" }
+    static var requestOrigin: String { "reloadctl@\(hostName)" }
 }

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Release: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -24,14 +25,12 @@ struct Release: ParsableCommand {
     func run() throws {
         let key = try signing.read()
         let request = Request(
-            operation: .release, origin: Link.origin, issuedAt: Date(), destination: destination.parsed,
+            operation: .release, origin: Fleet.requestOrigin, issuedAt: Date(), destination: destination.parsed,
             modules: [
                 Request.Module(
                     name: module, kind: nil, revision: nil, version: nil, artifact: .registeredFile,
                     digest: digest?.digest)
             ])
-        var run = RequestRun(
-            request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait, key: key)
-        try run.perform(json: broker.json)
+        try Requesting(request, wait: wait.wait.value, key: key, timeout: timeout, broker: broker).perform()
     }
 }

@@ -1,100 +1,116 @@
-internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
-extension RequestRun {
-    /// Publishes, waits, shows, and ends the command with the status of the answers: what `publish`, `rollback` and
-    /// `release` have in common.
-    mutating func perform(json: Bool) throws {
-        lastWords = { run in
-            var run = run
-            let error = run.hung()
-            return run.progress == .confirmed
-                ? run.conclude(json: json) : run.giveUp(because: run.signal.map(Interrupted.init) ?? error, json: json)
+/// Publishes, waits and shows: what `publish`, `rollback`, `release` and `status --fresh` have in common.
+struct Requesting {
+    let watch: SignalWatch
+    let isJSON: Bool
+    private(set) var run: RequestRun
+
+    init(
+        _ request: Request, wait: RequestRun.Wait, key: SigningKey?, timeout: TimeoutOption, broker: BrokerOptions
+    ) throws(ReloadError) {
+        let watch = try SignalWatch(timeout: timeout.timeout.duration)
+        self.init(RequestRun(request, on: try broker.fleet(watch), wait: wait, key: key), watch, isJSON: broker.json)
+    }
+
+    init(_ run: RequestRun, _ watch: SignalWatch, isJSON: Bool) {
+        self.run = run
+        self.watch = watch
+        self.isJSON = isJSON
+    }
+
+    /// Publishes, waits, shows, and ends the command with the status of the answers.
+    consuming func perform() throws {
+        run.onStep = { [watch, isJSON] run in
+            watch.setLastWords {
+                let one = Requesting(run, watch, isJSON: isJSON)
+                guard run.published == .yes else {
+                    return one.giveUp(because: .unending)
+                }
+                return one.conclude(because: .unending)
+            }
         }
-        try send(json: json)
-        try conclude(json: json).check()
+        try send(answersAsJSON: isJSON)
+        try conclude(because: run.problem).check()
     }
 
     /// Shows what the answers come to.
-    private func conclude(json: Bool) -> ExitStatus {
-        if json {
-            StandardOutput.line(SummaryLine(answers, published: .yes, problem: notes.joined(separator: "; ")))
+    ///
+    /// - Parameter problem: why the stream could not be read to the end of the wait.
+    private func conclude(because problem: ReloadError?) -> ExitStatus {
+        if isJSON {
+            let notes = notes(problem).joined(separator: "; ")
+            StandardOutput.line(SummaryLine(run.answers, published: .yes, problem: notes))
         } else {
-            let modules = request.modules.map { module in
+            let modules = run.request.modules.map { module in
                 module.name + (module.revision.map { " revision \($0)" } ?? "")
             }
-            StandardOutput.line("\(request.operation.rawValue) \(modules.joined(separator: ", ")), request \(id)")
-            for line in answers.text { StandardOutput.line(line) }
+            StandardOutput.line(
+                "\(run.request.operation.rawValue) \(modules.joined(separator: ", ")), request \(run.id)")
+            for line in run.answers.text { StandardOutput.line(line) }
         }
-        if answers.goal == .all([]) {
+        if run.answers.goal == .all([]) {
             StandardError.line(
                 "reloadctl: warning: no instance present\(destinationText); "
                     + "the journal keeps the request for those that come")
         }
-        return finish()
+        return finish(because: problem)
     }
 
     /// Publishes and waits, with live lines or a JSON line for each answer.
     ///
     /// - Throws: ``ExitStatus`` when the request was not confirmed; all is said then.
-    mutating func send(json: Bool) throws {
+    mutating func send(answersAsJSON: Bool) throws {
         let live = LiveLines()
         defer { live.erase() }
-        do {
-            try run(
+        do throws(ReloadError) {
+            try run.run(
                 begun: { live.draw($0.answers) },
                 changed: { run, instance in
                     live.draw(run.answers)
-                    guard json, let instance, let answer = run.answers.given[instance] else { return }
+                    guard answersAsJSON, let instance, let answer = run.answers.given[instance] else { return }
                     StandardOutput.line(AnswerLine(instance, answer, request: run.id))
                 })
-        } catch let error where error is BrokerError || error is Interrupted {
+        } catch {
             live.erase()
-            throw giveUp(because: error, json: json)
+            guard error.code.area == "broker" else { throw error }
+            throw giveUp(because: error)
         }
     }
 
     /// Nobody confirmed: says what that means.
-    private func giveUp(because error: any Error, json: Bool) -> ExitStatus {
-        let published = fate(after: error as? BrokerError)
-        let reason = error is Interrupted ? "interrupted" : "\(error)"
+    private func giveUp(because error: ReloadError) -> ExitStatus {
+        let signal = watch.signal
+        let reason = signal == nil ? "\(error)" : "interrupted"
         let meaning =
-            published == .no
+            run.published == .no
             ? "nothing was published"
-            : "request \(id) was sent and not confirmed: it may have been taken, and may be carried out"
+            : "request \(run.id) was sent and not confirmed: it may have been taken, and may be carried out"
         StandardError.line("reloadctl: \(reason); \(meaning)")
-        if json { StandardOutput.line(SummaryLine(answers, published: published, problem: "\(reason); \(meaning)")) }
-        return (error as? Interrupted).map { .signal($0.signal) } ?? .broker
-    }
-
-    /// Whether the request was published. A refusal of the whole channel is certain; silence is not, nor is a basic.nack,
-    /// which one of several queues is enough for.
-    private func fate(after error: BrokerError?) -> SummaryLine.Fate {
-        let isRefused =
-            error.map { $0.isChannelOnly || $0.code == .unroutable || $0.code == .badMessage } ?? false
-        return switch progress {
-        case .unsent, .sending: .no
-        case .unconfirmed: isRefused ? .no : .unknown
-        case .confirmed: .yes
+        if isJSON {
+            StandardOutput.line(
+                SummaryLine(run.answers, published: run.published, problem: "\(reason); \(meaning)"))
         }
+        return signal.map(ExitStatus.signal) ?? .broker
     }
 
     /// What kept the wait from its end.
-    private var notes: [String] {
+    private func notes(_ problem: ReloadError?) -> [String] {
         let lost = problem.map { "lost the broker while waiting: \($0)" }
-        let interrupted = signal.map { _ in
-            "interrupted; \(answers.given.count) answered, \(answers.missing) did not"
+        let interrupted = watch.signal.map { _ in
+            "interrupted; \(run.answers.given.count) answered, \(run.answers.missing) did not"
         }
         return [lost, interrupted].compactMap { $0 }
     }
 
     /// Says what kept the wait from its end; what the command ends with.
-    func finish() -> ExitStatus {
-        for note in notes { StandardError.line("reloadctl: \(note)") }
-        return signal.map(ExitStatus.signal) ?? ExitStatus(answers)
+    func finish(because problem: ReloadError?) -> ExitStatus {
+        for note in notes(problem) { StandardError.line("reloadctl: \(note)") }
+        return watch.signal.map(ExitStatus.signal) ?? ExitStatus(run.answers)
     }
 
-    var destinationText: String {
-        request.destination.map { " that \($0.pattern.printable) matches" } ?? ""
+    private var destinationText: String {
+        run.request.destination.map { " that \($0.pattern.printable) matches" } ?? ""
     }
 }

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Rollback: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,18 +22,16 @@ struct Rollback: ParsableCommand {
 
     func validate() throws {
         try checkModuleName(module)
-        guard to ?? 0 >= 0 else { throw ValidationError("--to is not negative") }
+        guard to ?? 0 >= 0 else { throw ValidationError("--to must be 0 or more") }
     }
 
     func run() throws {
         let key = try signing.read()
         let request = Request(
-            operation: .rollback, origin: Link.origin, issuedAt: Date(), destination: destination.parsed,
+            operation: .rollback, origin: Fleet.requestOrigin, issuedAt: Date(), destination: destination.parsed,
             modules: [
                 Request.Module(name: module, kind: nil, revision: to, version: nil, artifact: .registeredFile)
             ])
-        var run = RequestRun(
-            request, on: try Link(broker, timeout: timeout.timeout.duration), wait: wait.wait, key: key)
-        try run.perform(json: broker.json)
+        try Requesting(request, wait: wait.wait.value, key: key, timeout: timeout, broker: broker).perform()
     }
 }

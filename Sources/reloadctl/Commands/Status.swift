@@ -1,7 +1,7 @@
 internal import ArgumentParser
 internal import Foundation
-internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -24,38 +24,26 @@ struct Status: ParsableCommand {
     @OptionGroup var broker: BrokerOptions
 
     func run() throws {
-        let link = try Link(broker, timeout: timeout.timeout.duration)
-        guard fresh else { return try show(read(link)) }
+        guard fresh else {
+            return try show(broker.ask(timeout) { (fleet) throws(ReloadError) in try fleet.view() })
+        }
         let key = try signing.read()
         let now = Date()
         let request = Request(
-            operation: .inventory, origin: Link.origin, issuedAt: now,
+            operation: .inventory, origin: Fleet.requestOrigin, issuedAt: now,
             expiresAt: now.addingTimeInterval(Double(timeout.timeout.duration.wholeMilliseconds) / 1000),
             destination: destination.parsed, modules: [])
-        var run = RequestRun(request, on: link, wait: .all, key: key)
-        try run.send(json: false)
+        var asking = try Requesting(request, wait: .all, key: key, timeout: timeout, broker: broker)
+        try asking.send(answersAsJSON: false)
+        let run = asking.run
         try show(run.view)
         for instance in run.answers.silent {
             StandardError.line("reloadctl: no response from \(instance); its last report is shown")
         }
         for (instance, answer) in run.answers.given where !answer.state.isSuccess {
-            StandardError.line("reloadctl: \(instance) does not tell: \(Answers.reason(answer))")
+            StandardError.line("reloadctl: \(instance) refused to answer: \(Answers.reason(answer))")
         }
-        try run.finish().check()
-    }
-
-    private func read(_ link: Link) throws -> FleetView {
-        var view = FleetView()
-        do {
-            var reader = try StreamReader(link, link.topology.reports, from: .age(FleetView.window))
-            try reader.readToPresent { delivery in
-                if let report = delivery.report() { view.fold(report) }
-            }
-            reader.close()
-        } catch let error as Interrupted {
-            throw ExitStatus.signal(error.signal)
-        }
-        return view
+        try asking.finish(because: run.problem).check()
     }
 
     private func show(_ view: FleetView) throws {

@@ -1,6 +1,6 @@
 internal import ArgumentParser
-internal import ReloadAMQP
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 struct Watch: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,13 +17,11 @@ struct Watch: ParsableCommand {
 
     func run() throws {
         do {
-            let link = try Link(broker, timeout: nil)
-            var follower = ReportFollower(link, try StreamReader(link, link.topology.reports, from: .next))
+            var follower = try ReportFollower(try broker.fleet(try SignalWatch(timeout: nil)))
             var recent = RecentReports()
             var isConnected = true
             while true {
                 StandardOutput.checkReader()
-                try follower.reconnect()
                 let report = try follower.next()
                 if isConnected != (follower.problem == nil) {
                     isConnected.toggle()
@@ -33,7 +31,7 @@ struct Watch: ParsableCommand {
                 guard let report, recent.isNew(report), isWanted(report) else { continue }
                 StandardOutput.line(broker.json ? try ReportLine(report: report).jsonLine() : Self.text(report))
             }
-        } catch is Interrupted {
+        } catch let error as ReloadError where error.code == .brokerCancelled {
             // The way this command ends.
         }
     }

@@ -1,5 +1,6 @@
 internal import Foundation
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 extension Answers {
     /// `plugin.abi_mismatch: the text`, or as much of it as there is.
@@ -69,22 +70,15 @@ struct AnswerLine: Encodable {
 /// The last line of `--json`: the request, whether the broker confirmed it, and everyone in one of six lists. The number
 /// of answers awaited is there because `--wait N` knows no names for those that are missing.
 struct SummaryLine: Encodable {
-    /// Whether the request was published: certain only with a confirm, or when it was never sent or refused.
-    enum Fate: String, Encodable {
-        case no
-        case unknown
-        case yes
-    }
-
     let request: String
-    let published: Fate
+    let published: RequestRun.Fate
     let confirmed: Bool
     /// What kept the command from its end; absent otherwise.
     let problem: String?
     let awaited: Int
     let applied, failed, refused, superseded, noResponse, unexpected: [AnswerLine]
 
-    init(_ answers: Answers, published: Fate, problem: String) {
+    init(_ answers: Answers, published: RequestRun.Fate, problem: String) {
         func list(_ outcome: Answers.Outcome) -> [AnswerLine] {
             answers.members(of: outcome).map { AnswerLine($0, answers.given[$0]) }
         }

@@ -1,5 +1,6 @@
 internal import Foundation
-internal import ReloadCore
+internal import ReloadFleet
+internal import ReloadProtocol
 
 #if canImport(Glibc)
     internal import Glibc

@@ -1,3 +1,6 @@
+internal import ReloadFleet
+internal import ReloadProtocol
+
 #if canImport(Glibc)
     internal import Glibc
 #else

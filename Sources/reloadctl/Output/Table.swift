@@ -1,4 +1,4 @@
-internal import ReloadCore
+internal import ReloadProtocol
 
 /// Columns of text, each as wide as its widest cell, which is cut: every other row is padded to it.
 struct Table {

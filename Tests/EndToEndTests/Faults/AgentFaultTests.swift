@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 extension EndToEnd.Faults {
@@ -16,11 +17,11 @@ extension EndToEnd.Faults {
             var testDescription: String { "\(kind), \(name)" }
 
             static let all =
-                ["staged", "opened", "switched", "proven", "journaled", "reported", "acknowledged"].map {
+                ["staged", "opened", "switched", "proven", "saved", "reported", "acknowledged"].map {
                     Step(name: $0, kind: "config")
                 }
                 + [
-                    "staged", "vetted", "marked", "opened", "switched", "proven", "journaled", "reported",
+                    "staged", "tried", "marked", "opened", "switched", "proven", "saved", "reported",
                     "acknowledged",
                 ]
                 .map {
@@ -122,7 +123,7 @@ extension EndToEnd.Faults {
                 let agent = world.agent("one") {
                     $0.delivery = delivery
                     $0.plugins = ["parser": "CParserV1"]
-                    $0.vetTimeout = 60
+                    $0.trialTimeout = 60
                 }
                 try await agent.start()
                 try await agent.logs("connected to the broker", times: 2)

@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 /// Runs a row of the fault matrix in a world of its own.

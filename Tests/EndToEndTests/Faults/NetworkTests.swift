@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 /// The proxy itself does what the rows below rely on.

@@ -1,5 +1,6 @@
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Synchronization
 import Testing
 

@@ -54,7 +54,7 @@ struct Soak {
 
     private static let configs = (1...9).map { "rules-\($0)" }
     private static let steps = [
-        "staged", "vetted", "marked", "opened", "switched", "proven", "journaled", "reported", "acknowledged",
+        "staged", "tried", "marked", "opened", "switched", "proven", "saved", "reported", "acknowledged",
     ]
 
     private let world: World

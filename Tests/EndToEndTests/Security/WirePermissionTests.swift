@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 extension EndToEnd {
@@ -40,11 +41,11 @@ extension EndToEnd {
         /// What the broker says to a message of this user.
         private func publish(
             _ envelope: Envelope, to exchange: String, key: String = "", as broker: Broker
-        ) async throws -> BrokerError? {
+        ) async throws -> ReloadError? {
             do {
                 try await Wire(broker: broker).send(envelope, exchange: exchange, routingKey: key)
                 return nil
-            } catch let error as BrokerError {
+            } catch let error as ReloadError {
                 return error
             }
         }

@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Testing
 
 extension EndToEnd {
@@ -24,11 +25,11 @@ extension EndToEnd {
         }
 
         /// What comes of a login.
-        private func login(_ url: String) async throws -> BrokerError? {
+        private func login(_ url: String) async throws -> ReloadError? {
             let settings = ConnectionSettings(url: try BrokerURL(url), name: "test", heartbeat: 5)
             return await withCheckedContinuation { continuation in
                 Thread {
-                    do throws(BrokerError) {
+                    do throws(ReloadError) {
                         var connection = try Connection.open(settings)
                         connection.close()
                         continuation.resume(returning: nil)
@@ -40,7 +41,7 @@ extension EndToEnd {
         }
 
         private func expect(
-            _ code: BrokerError.Code?, _ url: String, _ location: SourceLocation = #_sourceLocation
+            _ code: ReloadCode?, _ url: String, _ location: SourceLocation = #_sourceLocation
         ) async throws {
             let error = try await login(url)
             #expect(error?.code == code, "\(url): \(error.map(\.description) ?? "no error")", sourceLocation: location)
@@ -57,15 +58,16 @@ extension EndToEnd {
                 try await expect(nil, "amqps://127.0.0.1:\(port)/?verify=verify_none")
                 try await expect(nil, "amqps://127.0.0.1:\(port)/?\(ca)&server_name_indication=localhost")
                 // Known to no CA of the system's; known to another one.
-                try await expect(.tlsUnknownCA, "amqps://localhost:\(port)/")
+                try await expect(.brokerTLSUnknownCA, "amqps://localhost:\(port)/")
                 try await certificates.authority("other")
                 try await expect(
-                    .tlsUnknownCA, "amqps://localhost:\(port)/?cacertfile=\(certificates.path("other.pem"))")
+                    .brokerTLSUnknownCA, "amqps://localhost:\(port)/?cacertfile=\(certificates.path("other.pem"))")
                 try await expect(
-                    .tlsHostName, "amqps://localhost:\(port)/?\(ca)&server_name_indication=broker.example.com")
-                try await expect(.tlsHostName, "amqps://127.0.0.1:\(port)/?\(ca)&server_name_indication=127.0.0.2")
-                try await expect(.tlsNotSpoken, "amqps://localhost:\(plain)/?\(ca)")
-                try await expect(.tlsNeeded, "amqp://localhost:\(port)/")
+                    .brokerTLSHostName, "amqps://localhost:\(port)/?\(ca)&server_name_indication=broker.example.com")
+                try await expect(
+                    .brokerTLSHostName, "amqps://127.0.0.1:\(port)/?\(ca)&server_name_indication=127.0.0.2")
+                try await expect(.brokerTLSNotSpoken, "amqps://localhost:\(plain)/?\(ca)")
+                try await expect(.brokerTLSNeeded, "amqp://localhost:\(port)/")
             }
         }
 
@@ -92,23 +94,23 @@ extension EndToEnd {
                 ),
                 (certificates.path("ca.pem") + "&certfile=\(client)", "client.pem"),
             ] {
-                try await expect(.tlsFile, url + query)
+                try await expect(.brokerTLSFile, url + query)
                 let message = try await login(url + query)?.message ?? ""
                 #expect(message.contains(file), "\(message)")
             }
             let other = certificates.path("server.key")
             try await expect(
-                .tlsKeyMismatch, url + "\(certificates.path("ca.pem"))&certfile=\(client)&keyfile=\(other)")
+                .brokerTLSKeyMismatch, url + "\(certificates.path("ca.pem"))&certfile=\(client)&keyfile=\(other)")
         }
 
         @Test func anExpiredCertificateIsRefused() async throws {
-            try await withServer("server", days: -1) { url, _ in try await expect(.tlsExpired, url) }
+            try await withServer("server", days: -1) { url, _ in try await expect(.brokerTLSExpired, url) }
         }
 
         /// Also where the system's own settings would take it.
         @Test func tooOldATLSIsRefused() async throws {
             try await withServer("server", "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0") { url, certificates in
-                try await expect(.tlsVersion, url)
+                try await expect(.brokerTLSVersion, url)
                 let lax = """
                     openssl_conf = all
                     [all]
@@ -132,11 +134,11 @@ extension EndToEnd {
         @Test(arguments: ["-tls1_2", "-tls1_3"])
         func aBrokerThatWantsACertificateSaysSo(version: String) async throws {
             try await withServer("server", version, "-Verify", "1", "-verify_return_error") { url, certificates in
-                try await expect(.tlsCertificateRequired, url)
+                try await expect(.brokerTLSCertificateRequired, url)
                 // One that its authority does not vouch for.
                 try await certificates.authority("other")
                 let other = "&certfile=\(certificates.path("other.pem"))&keyfile=\(certificates.path("other.key"))"
-                try await expect(.tlsCertificateRefused, url + other)
+                try await expect(.brokerTLSCertificateRefused, url + other)
             }
         }
 
@@ -171,18 +173,18 @@ extension EndToEnd {
 
         @Test func aClientWithoutItsCertificateIsRefused() async throws {
             try await withBroker("--require-certificate") { broker, tls, certificates in
-                try await expect(.tlsCertificateRequired, tls.url)
+                try await expect(.brokerTLSCertificateRequired, tls.url)
                 let own = "&certfile=\(certificates.path("client.pem"))&keyfile=\(certificates.path("client.key"))"
                 try await expect(nil, tls.url + own)
                 let external = tls.url.replacing("guest:guest@", with: "") + own + "&auth_mechanism=external"
                 // The certificate's user does not exist, then may not use the virtual host, then is there.
-                try await expect(.externalRefused, external)
+                try await expect(.brokerExternalRefused, external)
                 try await broker.run("ctl", "add_user", "ops", "unused")
-                try await expect(.accessRefused, external)
+                try await expect(.brokerAccessRefused, external)
                 try await broker.run("ctl", "set_permissions", "ops", ".*", ".*", ".*")
                 try await expect(nil, external)
                 try await broker.run("ctl", "eval", "application:set_env(rabbit, auth_mechanisms, ['PLAIN']).")
-                try await expect(.externalRefused, external)
+                try await expect(.brokerExternalRefused, external)
             }
         }
 

@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 import Synchronization
 import Testing
 

@@ -13,7 +13,7 @@ final class TestAgent: Sendable {
         var heartbeat = 10
         var reportInterval = 7
         /// Seconds that a plugin may take in its trial.
-        var vetTimeout = 10
+        var trialTimeout = 10
         /// nil: the world's broker.
         var broker: String?
         /// nil: a folder of its own.
@@ -92,7 +92,7 @@ final class TestAgent: Sendable {
             "--service", world.service, "--instance", instance, "--broker", settings.broker ?? world.broker.url,
             "--state-dir", stateDirectory, "--artifacts", world.folder + "/artifacts", "--delivery", settings.delivery,
             "--heartbeat", "\(settings.heartbeat)", "--report-interval", "\(settings.reportInterval)",
-            "--vet-timeout", "\(settings.vetTimeout)",
+            "--vet-timeout", "\(settings.trialTimeout)",
             "--log-level", settings.logLevel,
         ]
         for name in settings.configs {

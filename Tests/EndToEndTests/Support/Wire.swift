@@ -1,6 +1,7 @@
 import Foundation
 import ReloadAMQP
 import ReloadCore
+import ReloadProtocol
 
 /// A plain AMQP client of a test, on a thread of its own: publishes what no publisher of ours would, and reads reports
 /// and dead letters. `Connection` is for one thread; each call here makes one, does its work and closes it.
@@ -24,7 +25,7 @@ struct Wire: Sendable {
 
     /// Publishes a message and waits for the broker's confirm.
     ///
-    /// - Throws: ``BrokerError`` when the broker refuses it.
+    /// - Throws: ``ReloadError`` when the broker refuses it.
     func send(_ envelope: Envelope, exchange: String, routingKey: String) async throws {
         try await perform { connection in
             try connection.selectConfirms()
@@ -47,7 +48,7 @@ struct Wire: Sendable {
             var left = requests[...]
             let limit = ContinuousClock.now + .seconds(120)
             while !left.isEmpty {
-                do throws(BrokerError) {
+                do throws(ReloadError) {
                     var connection = try Connection.open(settings)
                     try topology.declare(on: &connection)
                     try connection.selectConfirms()
@@ -65,7 +66,7 @@ struct Wire: Sendable {
     /// Publishes and takes away what is confirmed, in order: the broker confirms so on one channel.
     private static func publish(
         _ left: inout ArraySlice<NumberedRequest>, on connection: inout Connection
-    ) throws(BrokerError) {
+    ) throws(ReloadError) {
         let first = left.startIndex
         var next = first
         var confirmed: Set<Int> = []
@@ -84,9 +85,9 @@ struct Wire: Sendable {
                     while let oldest = left.indices.first, confirmed.remove(oldest) != nil { left.removeFirst() }
                 case .returned(let message):
                     // The stream was deleted a moment ago; whoever connects declares it.
-                    throw BrokerError(.unroutable, message.replyText, operation: "basic.publish")
+                    throw ReloadError(.brokerUnroutable, message.replyText, operation: "basic.publish")
                 case .refused:
-                    throw BrokerError(.unroutable, "refused", operation: "basic.publish")
+                    throw ReloadError(.brokerUnroutable, "refused", operation: "basic.publish")
                 case .delivery, .cancelled, .blocked, .unblocked: break
                 }
             }

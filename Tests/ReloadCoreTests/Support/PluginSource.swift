@@ -1,5 +1,6 @@
 import Foundation
 import ReloadCore
+import ReloadProtocol
 
 /// Small plugins in C, compiled by the test that wants them.
 enum PluginSource {

@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import Metrics
 import ReloadCore
+import ReloadProtocol
 import Synchronization
 
 /// A reloader in a folder of its own, without a broker: what it reports and acknowledges can be awaited.
@@ -13,7 +14,7 @@ final class Scene: Sendable {
     let confirms = Atomic(true)
     /// What it has not confirmed, which is kept until it does.
     private let unconfirmed = Mutex<[@Sendable () -> Void]>([])
-    private let reports: AsyncStream<Reloader.Outgoing>
+    private let reports: AsyncStream<OutgoingReport>
     let deadLetters = Mutex<[(Envelope, ReloadError)]>([])
     let acknowledged = Mutex<[String]>([])
     let clock = Mutex(start)
@@ -21,7 +22,7 @@ final class Scene: Sendable {
 
     init(
         service: String = "crawler", instance: String = "web-1", keep: Int = 3, artifactLimit: Int = 1 << 20,
-        vetting: Vetting? = Vetting(), generationLimit: Int = 1000, drainDeadline: Duration = .seconds(60),
+        trial: Trial? = Trial(), generationLimit: Int = 1000, drainDeadline: Duration = .seconds(60),
         metrics: (any MetricsFactory)? = nil, reportLimit: Int = 1000, waitingBytes: Int = 64 << 20,
         trustedKeys: TrustedKeysFile? = nil, answerTableCapacity: Int = 10_000, in folder: URL? = nil,
         isReadOnly: Bool = false, logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -31,12 +32,12 @@ final class Scene: Sendable {
         let folder = self.folder
         try FileManager.default.createDirectory(
             at: folder.appendingPathComponent("artifacts"), withIntermediateDirectories: true)
-        let (reports, continuation) = AsyncStream.makeStream(of: Reloader.Outgoing.self)
+        let (reports, continuation) = AsyncStream.makeStream(of: OutgoingReport.self)
         self.reports = reports
         var settings = Reloader.Settings(service: service, instance: instance)
         settings.keep = keep
         settings.artifactRoots = [folder.appendingPathComponent("artifacts").path]
-        settings.vetting = vetting
+        settings.trial = trial
         settings.generationLimit = generationLimit
         settings.drainDeadline = drainDeadline
         let outbox = Outbox()
@@ -147,7 +148,7 @@ final class Scene: Sendable {
     }
 
     /// The next report that answers `id`; others before it are passed over.
-    func outgoing(for id: String?) async throws -> Reloader.Outgoing {
+    func outgoing(for id: String?) async throws -> OutgoingReport {
         for await outgoing in reports where outgoing.report.request == id && outgoing.report.state != .online {
             return outgoing
         }
