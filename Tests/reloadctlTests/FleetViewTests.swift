@@ -16,24 +16,26 @@ struct FleetViewTests {
         #expect(view.present(matching: nil).keys.map(\.name).sorted() == ["web-1", "web-3"])
     }
 
-    /// Three of its own intervals. The usual one is the broker's business: what it still has of that time.
+    /// Three of its own intervals; where what is younger than that begins, the broker says.
     @Test func presenceGoesByTheOwnInterval() {
         var view = FleetView()
-        for (name, interval) in [("second", 1), ("minutes", 120), ("usual", 30), ("long", 4000)] as [(String, Int64)] {
+        func fold(_ name: String, _ interval: Int64?, at offset: Int64?) {
             var report = report(name, .online)
-            report.intervalMilliseconds = interval * 1000
-            view.fold(report)
+            report.intervalMilliseconds = interval.map { $0 * 1000 }
+            view.fold(report, at: offset)
         }
-        view.fold(report("silent about it", .online))
-        let made = Date(timeIntervalSince1970: 1_795_230_000)
-        func present(after seconds: Double) -> [String] {
-            view.present(at: made.addingTimeInterval(seconds)).keys.map(\.name).sorted()
-        }
-        #expect(present(after: 2.9) == ["long", "minutes", "second", "silent about it", "usual"])
-        #expect(present(after: 3.1) == ["long", "minutes", "silent about it", "usual"])
-        #expect(present(after: 361) == ["long", "silent about it", "usual"])
+        fold("second", 1, at: 7)
+        fold("minutes", 120, at: 1)
+        fold("hour", 3600, at: 2)
+        fold("usual", 30, at: 3)
+        fold("silent about it", nil, at: 3)
         // No more than readers look back.
-        #expect(present(after: 901) == ["silent about it", "usual"])
+        #expect(view.unusualIntervals == [.seconds(1), .seconds(120), .seconds(300)])
+        view.oldest = [.seconds(1): 8, .seconds(120): 1, .seconds(300): 0]
+        #expect(view.present().keys.map(\.name).sorted() == ["hour", "minutes", "silent about it", "usual"])
+        fold("second", 1, at: nil)
+        view.oldest[.seconds(120)] = .max
+        #expect(view.present().keys.map(\.name).sorted() == ["hour", "second", "silent about it", "usual"])
     }
 
     @Test func anIntervalThatMakesNoSenseIsNone() throws {

@@ -9,14 +9,15 @@ extension Fleet {
         var view = FleetView()
         var reader = try StreamReader(self, topology.reports, from: .age(FleetView.window))
         try reader.readToPresent { delivery in
-            if let report = report(in: delivery) { view.fold(report) }
+            if let report = report(in: delivery) { view.fold(report, at: delivery.streamOffset) }
         }
         try addEarlier(than: reader.first, to: &view)
         reader.close()
         return view
     }
 
-    /// Adds the instances that report so seldom that the usual window has nothing of them.
+    /// Adds the instances that report so seldom that the usual window has nothing of them, and finds out who of those with an
+    /// interval of their own is there.
     ///
     /// - Parameter first: offset of the first message of that window; nil when there was none.
     func addEarlier(than first: Int64?, to view: inout FleetView) throws(ReloadError) {
@@ -27,7 +28,7 @@ extension Fleet {
                 delivery.envelope.body.contains(Self.intervalKey), !delivery.envelope.body.contains(Self.usualInterval),
                 let report = report(in: delivery)
             else { return }
-            earlier.fold(report)
+            earlier.fold(report, at: delivery.streamOffset)
         }
         var reader = try StreamReader(self, topology.reports, from: .age(Report.longestInterval * 3))
         if let first {
@@ -37,6 +38,24 @@ extension Fleet {
         }
         reader.close()
         view.fold(earlier: earlier)
+        // The broker does not say when a message came, but where what is younger than so much begins.
+        for interval in view.unusualIntervals { view.oldest[interval] = try oldest(within: interval * 3) ?? .max }
+    }
+
+    /// Offset of the first report that is no older; nil when there is none, which only a second without one tells.
+    private func oldest(within age: Duration) throws(ReloadError) -> Int64? {
+        let end = ContinuousClock.now + .seconds(1)
+        var reader = try StreamReader(self, topology.reports, from: .age(age))
+        while ContinuousClock.now < end {
+            if let delivery = try reader.next() {
+                reader.close()
+                return delivery.streamOffset
+            }
+            try check()
+            reader.wait(.milliseconds(50))
+        }
+        reader.close()
+        return nil
     }
 
     private static let intervalKey = Array(#""report_interval_ms":"#.utf8)

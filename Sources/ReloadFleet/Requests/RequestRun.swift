@@ -106,7 +106,7 @@ public struct RequestRun: Sendable {
             var presence = try StreamReader(fleet, fleet.topology.reports, from: .age(FleetView.window))
             var view = view
             try readToMarker(&presence, &publisher, fleet) { delivery in
-                if let report = fleet.report(in: delivery) { view.fold(report) }
+                if let report = fleet.report(in: delivery) { view.fold(report, at: delivery.streamOffset) }
             }
             try fleet.addEarlier(than: presence.first, to: &view)
             self.view = view

@@ -35,9 +35,8 @@ extension Report {
 
 /// Who is there and what they run, folded from reports in the order of the stream.
 ///
-/// An instance is present for three of its own report intervals. With the interval that nearly all have, and that is taken where
-/// a report names none, the broker's clock decides: only that much of the stream is read. With another one it is the time in
-/// its newest report.
+/// An instance is present for three of its own report intervals, by the broker's clock: one whose own clock is wrong counts as
+/// well.
 public struct FleetView: Sendable {
     /// What an instance's interval counts as when its reports do not name one.
     static let usualInterval = Duration.seconds(30)
@@ -52,6 +51,8 @@ public struct FleetView: Sendable {
         public var at: Date?
         /// Time between two of its `online` reports.
         public var interval: Duration
+        /// Where the newest report is in the stream; nil for one that has only just come.
+        var offset: Int64?
         /// The login that the newest report came from, as the broker checked it.
         public var user: String?
         /// What it runs, by name.
@@ -59,12 +60,16 @@ public struct FleetView: Sendable {
     }
 
     private var entries: [Instance: Entry] = [:]
+    /// For an interval that is not the usual one: the first offset that is younger than three of them.
+    var oldest: [Duration: Int64] = [:]
 
     /// Nobody is there yet.
     public init() {}
 
     /// Takes the next report. `online` and `offline` carry a whole inventory, an answer only the modules it is about.
-    public mutating func fold(_ report: Report) {
+    public mutating func fold(_ report: Report) { fold(report, at: nil) }
+
+    mutating func fold(_ report: Report, at offset: Int64?) {
         guard let sender = report.sender else { return }
         var modules = entries[sender]?.modules ?? [:]
         if report.state == .online || report.state == .offline { modules = [:] }
@@ -72,7 +77,7 @@ public struct FleetView: Sendable {
         for module in report.modules where module.running != nil { modules[module.name] = module }
         entries[sender] = Entry(
             state: report.state, at: ReloadJSON.date(report.at),
-            interval: report.interval ?? Self.usualInterval, user: report.user, modules: modules)
+            interval: report.interval ?? Self.usualInterval, offset: offset, user: report.user, modules: modules)
     }
 
     /// Takes over who is only in a view of an earlier time.
@@ -80,20 +85,19 @@ public struct FleetView: Sendable {
         entries.merge(view.entries) { newer, _ in newer }
     }
 
-    /// The instances that are there and that the destination matches.
-    ///
-    /// - Parameters:
-    ///   - destination: nil matches all.
-    ///   - now: The time to hold reports against whose interval is not the usual one.
-    public func present(matching destination: Destination? = nil, at now: Date = Date()) -> [Instance: Entry] {
+    /// Intervals of theirs that are not the usual one.
+    var unusualIntervals: Set<Duration> { Set(entries.values.map(\.interval)).subtracting([Self.usualInterval]) }
+
+    /// The instances that are there and that the destination matches; nil matches all.
+    public func present(matching destination: Destination? = nil) -> [Instance: Entry] {
         entries.filter { instance, entry in
-            entry.state != .offline && Self.isYoung(entry, now)
+            entry.state != .offline && isYoung(entry)
                 && destination?.matches(service: instance.service, instance: instance.name) ?? true
         }
     }
 
-    private static func isYoung(_ entry: Entry, _ now: Date) -> Bool {
-        guard entry.interval != usualInterval, let at = entry.at else { return true }
-        return now.timeIntervalSince(at) < 3 * Double(entry.interval.wholeMilliseconds) / 1000
+    private func isYoung(_ entry: Entry) -> Bool {
+        guard let oldest = oldest[entry.interval], let offset = entry.offset else { return true }
+        return offset >= oldest
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import ReloadFleet
 import ReloadProtocol
 
@@ -16,7 +17,7 @@ struct Stranger {
             try run(broker, Destination(destination), module, Array(text.utf8))
         } catch {
             print("\(error.code): \(error.message)")
-            throw error
+            exit(1)
         }
     }
 
