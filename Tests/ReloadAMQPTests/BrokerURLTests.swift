@@ -1,3 +1,4 @@
+import Foundation
 import ReloadAMQP
 import ReloadProtocol
 import Testing
@@ -24,6 +25,15 @@ import Testing
         #expect(url.host == host)
         #expect(url.port == port)
         #expect(url.virtualHost == virtualHost)
+    }
+
+    /// They are read at each connect, and the directory may be another one by then.
+    @Test func filesHaveAbsolutePaths() throws {
+        let url = try BrokerURL("amqps://h/?cacertfile=ca.pem&certfile=a/c.pem&keyfile=/k.pem")
+        let here = FileManager.default.currentDirectoryPath
+        #expect(url.tls?.caFile == here + "/ca.pem")
+        #expect(url.tls?.certificateFile == here + "/a/c.pem")
+        #expect(url.tls?.keyFile == "/k.pem")
     }
 
     @Test(arguments: [

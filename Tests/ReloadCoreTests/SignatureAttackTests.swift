@@ -84,6 +84,27 @@ private struct SignedScene {
         #expect(world.depth == 5)
     }
 
+    /// Nobody signs the header that repeats the destination: it may silence what nobody could read anyway, and nothing else.
+    @Test func aHeaderThatNobodySignedKeepsNoRequestAway() async throws {
+        let world = try SignedScene()
+        var request = try world.signed(world.request(SignedScene.module(5), more: #","destination":"crawler:*""#))
+        request.headers[Request.destinationHeader] = .string("mailer:*")
+        #expect(try await world.answer(to: request).state == .applied)
+        #expect(world.depth == 5)
+        // The signed body decides whom it is for, whatever the header says.
+        var other = try world.signed(world.request(SignedScene.module(6), more: #","destination":"mailer:*""#))
+        other.headers[Request.destinationHeader] = .string("crawler:*")
+        world.scene.send(other)
+        var unreadable = Envelope(body: Array("{".utf8))
+        unreadable.messageID = "unreadable"
+        unreadable.headers[Request.destinationHeader] = .string("mailer:*")
+        world.scene.send(unreadable)
+        let mine = try world.signed(world.request(SignedScene.module(7)))
+        world.scene.send(mine)
+        #expect(await world.scene.answers(1) == [try #require(mine.messageID): [.applied]])
+        #expect(world.scene.acknowledged.withLock { $0.contains("unreadable") && $0.contains(other.messageID ?? "") })
+    }
+
     @Test func strippedSignature() async throws {
         let world = try SignedScene()
         let report = try await world.answer(to: world.request(SignedScene.module(5)))

@@ -124,6 +124,8 @@ package struct BrokerURL: Sendable, Hashable {
     private mutating func take(_ query: Substring) throws(ReloadError) {
         var tls = TLS()
         var seen: Set<String> = []
+        // They are read at each connect.
+        let directory = WorkingDirectory()
         for parameter in query.split(separator: "&") {
             let name = String(parameter.prefix { $0 != "=" })
             // An unknown name is not shown: after a misplaced ? it is a part of the password.
@@ -138,9 +140,9 @@ package struct BrokerURL: Sendable, Hashable {
                 !value.utf8.contains(0)
             else { throw refuse("the query parameter \(name) is empty or badly percent-encoded") }
             switch (name, value) {
-            case ("cacertfile", _): tls.caFile = value
-            case ("certfile", _): tls.certificateFile = value
-            case ("keyfile", _): tls.keyFile = value
+            case ("cacertfile", _): tls.caFile = directory.absolute(value)
+            case ("certfile", _): tls.certificateFile = directory.absolute(value)
+            case ("keyfile", _): tls.keyFile = directory.absolute(value)
             case ("server_name_indication", _): tls.serverName = value
             case ("verify", "verify_peer"), ("auth_mechanism", "plain"): break
             case ("verify", "verify_none"): tls.isVerified = false

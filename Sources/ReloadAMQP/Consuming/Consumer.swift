@@ -38,11 +38,12 @@ package final class Consumer: Sendable {
     /// Makes a consumer that does nothing before ``start()``.
     ///
     /// - Parameters:
-    ///   - addressee: messages whose header `x-reload-destination` means somebody else are acknowledged and not handed out.
+    ///   - addressee: messages whose header `x-reload-destination` means somebody else are acknowledged and not handed out; nil
+    ///     hands out all.
     ///   - position: where it is in the stream; it asks for what comes after, and counts on its messages being settled there.
     ///   - prefetch: messages that may be handed out and not yet acknowledged.
     package init(
-        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, addressee: Addressee,
+        settings: ConnectionSettings, topology: Topology, delivery: DeliveryMode, addressee: Addressee?,
         position: StreamPosition, prefetch: Int = 250, logger: Logger, metrics: any MetricsFactory, handlers: Handlers
     ) throws(ReloadError) {
         thread = try ConnectionThread(
@@ -72,7 +73,7 @@ package final class Consumer: Sendable {
 struct ConsumerLoop: ConnectionUser {
     let topology: Topology
     let delivery: DeliveryMode
-    let addressee: Addressee
+    let addressee: Addressee?
     let position: StreamPosition
     let prefetch: Int
     let mailbox: Mailbox<Receipt>
@@ -98,7 +99,7 @@ struct ConsumerLoop: ConnectionUser {
     private var skipsBacklog = false
 
     init(
-        topology: Topology, delivery: DeliveryMode, addressee: Addressee, position: StreamPosition, prefetch: Int,
+        topology: Topology, delivery: DeliveryMode, addressee: Addressee?, position: StreamPosition, prefetch: Int,
         mailbox: Mailbox<Receipt>, logger: Logger, stale: Counter, handlers: Consumer.Handlers
     ) {
         self.topology = topology
@@ -172,8 +173,9 @@ struct ConsumerLoop: ConnectionUser {
     }
 
     mutating func passesOver(_ message: borrowing ArrivingMessage) throws(ReloadError) -> Bool {
-        let isForOthers = message.withHeader(Request.destinationHeader) { !addressee.isMeant(by: $0) }
-        guard isForOthers == true else { return false }
+        guard let addressee, message.withHeader(Request.destinationHeader, { !addressee.isMeant(by: $0) }) == true else {
+            return false
+        }
         if delivery == .stream {
             guard let offset = message.streamOffset, probe.map({ message.isFor(consumer: $0) }) != true,
                 message.writeFingerprint(into: &fingerprint)

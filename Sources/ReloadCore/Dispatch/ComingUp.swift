@@ -10,6 +10,7 @@ extension Reloader {
     package func config<Value: Sendable & Decodable>(
         _ name: String, file: String, validate: @escaping @Sendable (Value) throws -> Void
     ) throws(ReloadError) -> ConfigTarget<Value> {
+        let file = workingDirectory.absolute(file)
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
             try ConfigTarget(
                 name: name, file: file, artifact: artifact, version: version, generationLimit: settings.generationLimit,
@@ -25,6 +26,7 @@ extension Reloader {
     /// Registers a plugin and loads the version it comes up with. One that an earlier process of the same executable has proven
     /// since the machine was started is not tried again beforehand.
     package func plugin(_ name: String, file: String) throws(ReloadError) -> PluginTarget {
+        let file = workingDirectory.absolute(file)
         defer { AttemptMark.clear(name, in: directory.attempts) }
         let target = try comeUp(name, file: file) { (artifact, version) throws(ReloadError) in
             let isSecondTry = marks.contains {
@@ -54,6 +56,7 @@ extension Reloader {
     package func handler(
         _ name: String, file: String?, _ handler: @escaping HandlerTarget.Prepare
     ) -> HandlerTarget {
+        let file = file.map(workingDirectory.absolute)
         let kept = keptVersion(of: name) { (artifact, version) throws(ReloadError) in
             try HandlerTarget(name: name, file: file, artifact: artifact, version: version, handler: handler)
         }

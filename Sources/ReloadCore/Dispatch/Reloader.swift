@@ -109,6 +109,8 @@ package final class Reloader: Sendable {
 
     package let settings: Settings
     let directory: StateDirectory
+    /// When the agent was made.
+    let workingDirectory: WorkingDirectory
     /// This instance as destinations name it.
     package let addressee: Addressee
     /// What outlives the process.
@@ -141,6 +143,9 @@ package final class Reloader: Sendable {
         let metrics = metrics ?? MetricsSystem.factory
         var settings = settings
         settings.trial?.logger = logger
+        let workingDirectory = WorkingDirectory()
+        self.workingDirectory = workingDirectory
+        settings.artifactRoots = settings.artifactRoots.map(workingDirectory.absolute)
         self.settings = settings
         addressee = Addressee(service: settings.service, instance: settings.instance)
         self.directory = directory
@@ -177,11 +182,12 @@ package final class Reloader: Sendable {
             if let place { ledger.position.settle(place) }
             acknowledge()
         }
-        if case .string(let pattern)? = envelope.headers[Request.destinationHeader],
-            !Destination(pattern).matches(addressee)
-        {
-            return settle()
+        var isForOthers = false
+        if case .string(let pattern)? = envelope.headers[Request.destinationHeader] {
+            isForOthers = !Destination(pattern).matches(addressee)
         }
+        // The header is not signed: whoever changes it must not keep a signed request from this instance.
+        if isForOthers, settings.trustedKeys == nil { return settle() }
         // An empty id does not identify a message.
         let id = envelope.messageID.flatMap { $0.isEmpty ? nil : $0 }
         let replyTo = envelope.replyTo.flatMap { $0.isEmpty || $0.utf8.contains(0) ? nil : $0 }
@@ -196,6 +202,7 @@ package final class Reloader: Sendable {
             }
             request = try Request.decode(envelope.body)
         } catch {
+            if isForOthers { return settle() }
             if settings.trustedKeys != nil { ticket.distrust() }
             guard isNew(ticket, settle) else { return }
             return unreadable(envelope, error, ticket)
@@ -449,7 +456,7 @@ package final class Reloader: Sendable {
         }
     }
 
-    private var roots: [String] {
+    var roots: [String] {
         guard settings.artifactRoots.isEmpty else { return settings.artifactRoots }
         let files = state.withLock { $0.modules.values.compactMap(\.target.registeredFile) }
         return files.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path }.sorted()

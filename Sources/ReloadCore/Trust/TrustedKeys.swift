@@ -145,6 +145,7 @@ package final class TrustedKeysFile: Sendable {
     ///   request would be refused.
     package init(path: String, patience: Duration = .seconds(10)) throws(ReloadError) {
         try Ed25519.check()
+        let path = WorkingDirectory().absolute(path)
         self.path = path
         self.patience = patience
         // The stamp first: what changes after it is seen the next time.

@@ -74,6 +74,25 @@ extension FileDescriptor {
     package func flush() -> Bool { fsync(number) == 0 }
 }
 
+/// Where relative paths begin. Whoever keeps one for later resolves it at once: a library may change the directory of the whole
+/// process.
+package struct WorkingDirectory: Sendable {
+    private let path: String
+
+    /// The directory now; `/` if it was deleted.
+    package init() {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let isThere = unsafe getcwd(&buffer, buffer.count) != nil
+        path = isThere ? String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self) : "/"
+    }
+
+    /// An absolute path as it is, another one below the directory.
+    package func absolute(_ file: String) -> String {
+        guard !file.isEmpty, !file.hasPrefix("/") else { return file }
+        return path == "/" ? "/\(file)" : "\(path)/\(file)"
+    }
+}
+
 /// The operating system's words for an error number: `No such file or directory`. `strerror` is thread-safe since glibc
 /// 2.32 and in practice before: it only writes to a buffer for numbers it does not know.
 package func systemText(_ number: Int32 = errno) -> String {
