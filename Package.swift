@@ -75,9 +75,7 @@ let package = Package(
         ),
         .target(
             name: "ReloadFleet",
-            dependencies: [
-                "CReloadAMQP", "ReloadAMQP", "ReloadProtocol",
-            ]
+            dependencies: ["ReloadAMQP", "ReloadProtocol"]
         ),
         .executableTarget(
             name: "reloadctl",

@@ -6,7 +6,7 @@
 traits=(--traits 'default,FaultPoints')
 
 # A few tests at a time: the limit of a test's time begins with the test, and on two cores most would only wait.
-swift_test=(swift test --skip-build --experimental-maximum-parallelization-width 10)
+swift_test=(swift test --skip-build --experimental-maximum-parallelization-width 8)
 
 # Those that need no broker.
 unit_tests=(--skip EndToEndTests)
@@ -37,6 +37,7 @@ end_step() {
 # Prints the seconds of each step.
 table() {
     end_step
+    [[ -s $RELOAD_STEPS ]] || return 0
     printf '\n== Seconds, and those of a processor\n'
     awk '{ print; all += $1; used += $2 } END { printf "%6d %6d  all\n", all, used }' "$RELOAD_STEPS"
 }

@@ -145,7 +145,8 @@ public final class ReloadAgent: Sendable {
         }
         consumer = try Consumer(
             settings: connection, topology: topology, delivery: DeliveryMode(settings),
-            addressee: settings.trustedKeys == nil ? reloader.addressee : nil, position: reloader.ledger.position, logger: logger, metrics: metrics,
+            addressee: settings.trustedKeys == nil ? reloader.addressee : nil, position: reloader.ledger.position,
+            logger: logger, metrics: metrics,
             handlers: handlers)
         wayBack.lead(to: consumer)
     }

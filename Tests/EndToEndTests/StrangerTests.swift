@@ -47,7 +47,11 @@ extension EndToEnd.OneBroker {
                 let earlier = try await wire.onThread {
                     var view = FleetView()
                     let fleet = try Fleet(broker: wire.broker.url, limit: Limit(timeout: .seconds(30)))
-                    try fleet.addEarlier(than: nil, to: &view)
+                    var reader = try StreamReader(fleet, fleet.topology.reports, from: .age(.seconds(90)))
+                    try reader.readToPresent { _ in }
+                    guard let newest = reader.newest else { throw TestFailure("an empty stream") }
+                    reader.close()
+                    try fleet.addEarlier(than: newest + 1, to: &view, matching: destination)
                     return view.present(matching: destination).keys.map(\.name).sorted()
                 }
                 #expect(earlier == ["often", "seldom"])

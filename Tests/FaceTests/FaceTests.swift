@@ -1,13 +1,18 @@
+import Foundation
 import Reloading
 import Testing
 
 /// What a service can do with `import Reloading` and nothing else of ours: catch each public throw, name its error and look into
 /// it. That it compiles is most of the proof: members of modules that are not imported are not visible here.
-@Suite(.timeLimit(.minutes(1))) struct FaceTests {
+@Suite(.timeLimit(.minutes(5))) final class FaceTests {
+    private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("reload-\(UUID().uuidString)")
+
+    deinit { try? FileManager.default.removeItem(at: folder) }
+
     private func agent(_ change: (inout ReloadAgent.Settings) -> Void = { _ in }) throws -> ReloadAgent {
         var settings = ReloadAgent.Settings(service: "face")
         settings.broker = "amqp://127.0.0.1:1"
-        settings.stateDirectory = "/proc/nowhere"
+        settings.stateDirectory = folder.appendingPathComponent(UUID().uuidString).path
         change(&settings)
         return try ReloadAgent(settings)
     }

@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 /// Plugins that do what they must not. Each is one attempt that failed, with a stable code and the end of its output.
-@Suite(.timeLimit(.minutes(5))) struct VettingTests {
+@Suite(.timeLimit(.minutes(5))) struct TrialTests {
     /// What a candidate does, and what is said of it.
     struct Attack: Sendable, CustomTestStringConvertible {
         let name: String
@@ -191,7 +191,7 @@ import Testing
                     fprintf(stderr, "%s", count < 100 ? "early" : count < all + 1500 ? "in time" : "late");
                     abort();
                     """, says: ["its output ends: in time"])
-            try await VettingTests().attempt(attack)
+            try await TrialTests().attempt(attack)
         }
     }
 
@@ -380,7 +380,7 @@ import Testing
                     fprintf(stderr, "%s %s %s", getenv("LC_MESSAGES"), getenv("PATH") ? "path" : "", getenv("CRAWLER_MODE"));
                     abort();
                     """, says: ["its output ends: C path strict"])
-            try await VettingTests().attempt(
+            try await TrialTests().attempt(
                 attack, Trial(timeout: .seconds(20), environment: ["CRAWLER", "CRAWLER_MODE"]))
         }
     }
@@ -395,7 +395,7 @@ import Testing
                     for (int i = 0; i < 1024; i++) if (fcntl(i, F_GETFD) >= 0) fprintf(stderr, "%d ", i);
                     fputs("end", stderr); abort();
                     """, says: ["its output ends: 0 1 2 3 4 end"])
-            try await VettingTests().attempt(attack)
+            try await TrialTests().attempt(attack)
         }
     }
 

@@ -4,7 +4,7 @@ import ReloadProtocol
 import Testing
 
 /// What a candidate's file says is judged before anything is opened: here nothing is tried in a process beforehand.
-@Suite(.timeLimit(.minutes(5))) struct VettedFileTests {
+@Suite(.timeLimit(.minutes(5))) struct TriedFileTests {
     private let scene: Scene
     private let parser: PluginTarget
     /// What is loaded stays loaded in the process of all tests: each has a name of its own for the library.

@@ -1,5 +1,4 @@
 import Foundation
-import Glibc
 import Logging
 import Testing
 
@@ -27,7 +26,7 @@ import Testing
                 try write("depth: \(depth)", to: "\(name)/rules.yaml")
                 try write("depth: \(depth)0", to: "\(name)/roots/new.yaml")
             }
-            #expect(chdir(folder.path + "/home") == 0)
+            #expect(files.changeCurrentDirectoryPath(folder.path + "/home"))
 
             let keys = try TrustedKeysFile(path: "keys.yaml", patience: .zero)
             func reloader(roots: [String]) throws -> Reloader {
@@ -42,7 +41,7 @@ import Testing
             }
             let named = try reloader(roots: ["roots"])
             let byDefault = try reloader(roots: [])
-            #expect(chdir(folder.path + "/elsewhere") == 0)
+            #expect(files.changeCurrentDirectoryPath(folder.path + "/elsewhere"))
 
             // Registered after that, and read again; the roots; the default roots, which are the folders of registered files.
             for reloader in [named, byDefault] {

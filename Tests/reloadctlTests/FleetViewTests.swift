@@ -30,12 +30,29 @@ struct FleetViewTests {
         fold("usual", 30, at: 3)
         fold("silent about it", nil, at: 3)
         // No more than readers look back.
-        #expect(view.unusualIntervals == [.seconds(1), .seconds(120), .seconds(300)])
+        #expect(view.unusualIntervals(matching: nil) == [.seconds(300), .seconds(120), .seconds(1)])
+        #expect(view.unusualIntervals(matching: Destination("mailer")).isEmpty)
         view.oldest = [.seconds(1): 8, .seconds(120): 1, .seconds(300): 0]
         #expect(view.present().keys.map(\.name).sorted() == ["hour", "minutes", "silent about it", "usual"])
         fold("second", 1, at: nil)
         view.oldest[.seconds(120)] = .max
         #expect(view.present().keys.map(\.name).sorted() == ["hour", "second", "silent about it", "usual"])
+    }
+
+    @Test func earlierReportsFillInWhatAnAnswerDoesNotSay() {
+        var earlier = FleetView()
+        earlier.fold(report("web-1", .online, modules: [module("a", 1), module("b", 1)]))
+        earlier.fold(report("web-2", .online, modules: [module("a", 1)]))
+        earlier.fold(report("web-3", .offline))
+        var view = FleetView()
+        view.fold(report("web-1", .failed, request: "r", modules: [module("a", 2)]))
+        view.fold(report("web-2", .online, modules: []))
+        view.fold(earlier: earlier)
+        let present = view.present()
+        #expect(present.keys.map(\.name).sorted() == ["web-1", "web-2"])
+        let modules = present.mapValues { $0.modules.mapValues { $0.running?.revision } }
+        #expect(modules[instance("web-1")] == ["a": 2, "b": 1])
+        #expect(modules[instance("web-2")]?.isEmpty == true)
     }
 
     @Test func anIntervalThatMakesNoSenseIsNone() throws {

@@ -42,7 +42,7 @@ package struct BrokerURL: Sendable, Hashable {
 
     /// Parses a URL.
     ///
-    /// - Throws: ``ReloadError`` with ``ReloadError/Code/badURL``. The message names the faulty part, never its text, since
+    /// - Throws: ``ReloadError`` with ``ReloadCode/brokerBadURL``. The message names the faulty part, never its text, since
     ///   a misplaced `@` can put the password anywhere.
     package init(_ text: String) throws(ReloadError) {
         let scheme = text.prefix { $0 != ":" }

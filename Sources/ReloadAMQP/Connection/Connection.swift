@@ -46,9 +46,7 @@ package import ReloadProtocol
             }
             try connection.check(result)
         } catch {
-            var error = error
-            error.message = "cannot connect to \(url): \(error.message)"
-            throw error
+            throw error.saying("cannot connect to \(url)")
         }
         interrupter?.watch(unsafe creload_amqp_socket(raw))
         do throws(ReloadError) {
@@ -67,8 +65,7 @@ package import ReloadProtocol
             if url.isExternal, error.replyCode == 403 || error.libraryCode == -0x0013 {
                 error.code = .brokerExternalRefused
             }
-            error.message = "cannot log in to \(url): \(error.message)"
-            throw error
+            throw error.saying("cannot log in to \(url)")
         }
         return connection
     }

@@ -6,7 +6,7 @@ extension BrokerURL {
     /// The file must be a regular one, of this process's user or of root, that group and others can neither read nor write.
     /// Line breaks at its end do not count.
     ///
-    /// - Throws: ``ReloadError`` with ``ReloadError/Code/badURL`` or ``ReloadError/Code/badPassfile``; never with what the
+    /// - Throws: ``ReloadError`` with ``ReloadCode/brokerBadURL`` or ``ReloadCode/brokerBadPassfile``; never with what the
     ///   file holds.
     package init(source: String) throws(ReloadError) {
         guard source.hasPrefix(Self.passfile) else {

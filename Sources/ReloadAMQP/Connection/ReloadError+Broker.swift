@@ -14,6 +14,14 @@ extension ReloadError {
             code, "\(operation): \(message)", underlying: BrokerFailure(operation: operation), file: file, line: line)
     }
 
+    /// The same error with words between the operation and the reason.
+    package func saying(_ words: String) -> ReloadError {
+        var error = self
+        let start = operation.map { "\($0): " } ?? ""
+        error.message = "\(start)\(words): \(message.dropFirst(message.hasPrefix(start) ? start.count : 0))"
+        return error
+    }
+
     /// See ``BrokerFailure``; nil, or false, for an error that does not come from there.
     package var operation: String? { broker?.operation }
     package var isChannelOnly: Bool {

@@ -173,7 +173,8 @@ struct ConsumerLoop: ConnectionUser {
     }
 
     mutating func passesOver(_ message: borrowing ArrivingMessage) throws(ReloadError) -> Bool {
-        guard let addressee, message.withHeader(Request.destinationHeader, { !addressee.isMeant(by: $0) }) == true else {
+        guard let addressee, message.withHeader(Request.destinationHeader, { !addressee.isMeant(by: $0) }) == true
+        else {
             return false
         }
         if delivery == .stream {
@@ -276,7 +277,7 @@ struct ConsumerLoop: ConnectionUser {
         }
     }
 
-    /// On a stream the place in the journal is what counts, and an acknowledgement only lets the broker send more: it may
+    /// On a stream the place in the ledger is what counts, and an acknowledgement only lets the broker send more: it may
     /// go out before the answer when that is far behind, so that a backlog is read to its end before anything is loaded.
     private mutating func readAhead() {
         if acknowledgements.openCount >= prefetch / 2, handlers.hasRoom() { acknowledgements.settleAll() }

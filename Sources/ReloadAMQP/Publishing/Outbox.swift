@@ -53,9 +53,9 @@ struct Outbox: Sendable {
 
     /// Whether everything has its answer.
     var isEmpty: Bool { waiting.isEmpty && sending == nil && inFlight.isEmpty }
-    /// Whether something waits to be sent.
     /// Messages that the broker has not settled.
     var count: Int { waiting.count + inFlight.count + (sending == nil ? 0 : 1) }
+    /// Whether something waits to be sent.
     var hasWaiting: Bool { !waiting.isEmpty }
 
     /// Adds a message; returns the ones dropped for it, itself if it is direct and such are refused now, and whether the

@@ -36,7 +36,7 @@ package final class Publisher: Sendable {
     ///
     /// - Parameter completion: gets the outcome, on the publisher's thread, or for a message dropped from a full outbox on
     ///   the thread that published too much, or at once on the caller's for a direct message after one was refused. It must
-    ///   return at once. ``ReloadError/Code/unroutable`` means that a
+    ///   return at once. ``ReloadCode/brokerUnroutable`` means that a
     ///   mandatory message found no queue.
     package func publish(
         _ envelope: Envelope, exchange: String, routingKey: String, mandatory: Bool = false,
@@ -45,17 +45,16 @@ package final class Publisher: Sendable {
         let message = QueuedMessage(
             envelope: envelope, exchange: exchange, routingKey: routingKey, mandatory: mandatory, completion: completion
         )
-        let (dropped, wake, count) = outbox.withLock { outbox in
-            let (dropped, wake) = outbox.add(message)
-            return (dropped, wake, outbox.count)
+        let (dropped, wake) = outbox.withLock { outbox in
+            defer { waiting.record(outbox.count) }
+            return outbox.add(message)
         }
-        waiting.record(count)
         if wake { thread.wake.signal() }
         report(dropped)
     }
 
     /// Has the outbox emptied for at most this long, then ends the thread within 3 s. What is left fails with
-    /// ``ReloadError/Code/stopped``.
+    /// ``ReloadCode/brokerStopped``.
     ///
     /// - Returns: `false` if the thread still hangs in name resolution, in a TCP connect or in a callback; it ends by itself
     ///   after that.
@@ -66,12 +65,11 @@ package final class Publisher: Sendable {
 
     /// Changes the outbox and then, without the lock, reports what that settled.
     fileprivate func settle(_ change: (inout sending Outbox) -> [Settled]) {
-        let (settled, count) = outbox.withLock { outbox in
-            let settled = change(&outbox)
-            return (settled, outbox.count)
-        }
-        waiting.record(count)
-        report(settled)
+        report(
+            outbox.withLock { outbox in
+                defer { waiting.record(outbox.count) }
+                return change(&outbox)
+            })
     }
 
     fileprivate func look<Value: Sendable>(_ body: (inout sending Outbox) -> Value) -> Value {

@@ -1,5 +1,5 @@
 internal import CReloadAMQP
-internal import ReloadProtocol
+package import ReloadProtocol
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -9,12 +9,12 @@ internal import Synchronization
 #endif
 
 /// A descriptor that becomes readable when another thread wants attention (`eventfd`).
-final class WakeDescriptor: Sendable {
+package final class WakeDescriptor: Sendable {
     /// For `poll`.
-    let descriptor: Int32
+    package let descriptor: Int32
 
-    /// - Throws: ``ReloadError/Code/resources`` when the process has no descriptor left.
-    init() throws(ReloadError) {
+    /// - Throws: ``ReloadCode/brokerResources`` when the process has no descriptor left.
+    package init() throws(ReloadError) {
         descriptor = creload_amqp_wake_open()
         guard descriptor >= 0 else {
             throw ReloadError(.brokerResources, "no file descriptor is left", operation: "eventfd")
@@ -24,13 +24,13 @@ final class WakeDescriptor: Sendable {
     deinit { _ = close(descriptor) }
 
     /// Makes it readable.
-    func signal() { creload_amqp_wake_signal(descriptor) }
+    package func signal() { creload_amqp_wake_signal(descriptor) }
 
     /// Makes it unreadable again.
     func clear() { creload_amqp_wake_clear(descriptor) }
 
     /// Waits until it is readable; `false` when the time is over.
-    func wait(_ duration: Duration) -> Bool {
+    package func wait(_ duration: Duration) -> Bool {
         let clock = ContinuousClock()
         let end = clock.now + duration
         while true {

@@ -41,8 +41,8 @@ package struct Topology: Sendable, Equatable {
     /// everything is there.
     ///
     /// - Returns: What to declare next time; it spares who may not another refusal.
-    /// - Throws: ``ReloadError/Code/preconditionFailed`` when something exists with other properties, and
-    ///   ``ReloadError/Code/notFound`` when something is missing that this user may not make, with the broker's text. Both
+    /// - Throws: ``ReloadCode/brokerPreconditionFailed`` when something exists with other properties, and
+    ///   ``ReloadCode/brokerNotFound`` when something is missing that this user may not make, with the broker's text. Both
     ///   close the channel.
     @discardableResult
     package func declare(on connection: inout Connection) throws(ReloadError) -> Topology {

@@ -86,7 +86,8 @@ extension StateDirectory {
     // MARK: Keeping
 
     /// Takes up a copy that an earlier process made; throws when it is gone or has changed.
-    func adopt(_ name: String, digest: String, origin: String, module: String) throws(ReloadError) -> StagedArtifact {
+    func adoptCopy(_ name: String, digest: String, origin: String, module: String) throws(ReloadError) -> StagedArtifact
+    {
         let isHere = unsafe insteadOf == nil || access("\(path)/artifacts/\(name)", F_OK) == 0
         let source = "\(isHere ? path : insteadOf ?? path)/artifacts/\(name)"
         let bytes: [UInt8]

@@ -153,6 +153,7 @@ extension Reloader {
         for (name, last) in predecessors {
             let goodbye = Report(
                 request: nil, service: settings.service, instance: name, sequence: last.sequence + 1, state: .offline,
+                interval: last.interval,
                 at: now())
             outlets.report(OutgoingReport(report: goodbye)) {}
         }

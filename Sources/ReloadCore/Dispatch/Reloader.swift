@@ -413,7 +413,7 @@ package final class Reloader: Sendable {
                 Timer(label: "reload_agent_stage_seconds", dimensions: [("stage", stage)], factory: metrics)
                     .recordNanoseconds(Int64(milliseconds * 1_000_000))
             }
-            guard isChange, report.code != .moduleNotAttempted,
+            guard isChange, report.code != .moduleNotAttempted, report.code.area != "message",
                 let module = state.withLock({ $0.modules[report.name] })
             else { continue }
             module.recordAttempt(successful: report.state.isSuccess, at: now())

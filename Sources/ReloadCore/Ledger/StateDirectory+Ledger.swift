@@ -13,6 +13,6 @@ extension StateDirectory {
         guard let name = version.artifact, let digest = version.digest, !name.contains("/") else {
             throw ReloadError(.artifactMissing, "no copy of revision \(version.revision) was kept")
         }
-        return try adopt(name, digest: digest, origin: version.origin ?? "inline", module: module)
+        return try adoptCopy(name, digest: digest, origin: version.origin ?? "inline", module: module)
     }
 }

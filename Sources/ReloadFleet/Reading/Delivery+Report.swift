@@ -1,6 +1,5 @@
 internal import ReloadAMQP
 internal import ReloadProtocol
-internal import Synchronization
 
 extension Fleet {
     /// The report in a message of the stream of reports; nil for anything else.
@@ -15,11 +14,7 @@ extension Fleet {
         }
         report.user = delivery.envelope.userID
         guard report.routingKey == delivery.routingKey else {
-            let isFirst = Self.hasWarned.withLock { hasWarned in
-                defer { hasWarned = true }
-                return !hasWarned
-            }
-            if isFirst {
+            if warnings.isFirst() {
                 let sender = "\(report.service):\(report.instance) \(report.state.rawValue)"
                 warn(
                     "a report that says it is of \(sender) came as \(delivery.routingKey); such reports are passed over"
@@ -29,6 +24,4 @@ extension Fleet {
         }
         return report
     }
-
-    private static let hasWarned = Mutex(false)
 }

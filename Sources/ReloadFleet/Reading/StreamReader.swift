@@ -18,6 +18,8 @@ struct StreamReader: ~Copyable {
         }
     }
 
+    /// Tag of the consumer that looks for the end.
+    private static let probe = "end"
     /// Messages that the broker sends ahead.
     private static let prefetch: UInt64 = 200
 
@@ -29,6 +31,8 @@ struct StreamReader: ~Copyable {
     private var lastTag: UInt64 = 0
     /// Offset of the first message.
     private(set) var first: Int64?
+    /// The newest offset that was found in looking for the end; nil when the stream is empty.
+    private(set) var newest: Int64?
 
     /// Connects and attaches to the stream.
     init(_ fleet: Fleet, _ stream: String, from start: Start) throws(ReloadError) {
@@ -51,7 +55,7 @@ struct StreamReader: ~Copyable {
         while let event = try connection.next() {
             switch event {
             case .delivery(let delivery):
-                if first == nil { first = delivery.streamOffset }
+                if first == nil, delivery.consumerTag != Self.probe { first = delivery.streamOffset }
                 unacknowledged += 1
                 lastTag = delivery.tag
                 if unacknowledged >= Self.prefetch / 4 {
@@ -68,17 +72,20 @@ struct StreamReader: ~Copyable {
         return nil
     }
 
-    /// Reads what comes before an offset that is known to be there.
+    /// Reads what comes before an offset that is or was there. A second in which nothing comes ends it, too: then all of that is
+    /// older than where this begins.
     ///
     /// - Parameter take: Gets each message, in order.
     mutating func read(before end: Int64, take: (Delivery) -> Void) throws(ReloadError) {
-        while true {
+        let patience = ContinuousClock.now + .seconds(1)
+        while first != nil || ContinuousClock.now < patience {
             while let delivery = try next() {
                 guard let offset = delivery.streamOffset, offset < end else { return }
                 take(delivery)
+                if offset == end - 1 { return }
             }
             try fleet.check()
-            wait()
+            wait(.milliseconds(50))
         }
     }
 
@@ -94,12 +101,13 @@ struct StreamReader: ~Copyable {
     ///
     /// - Parameter take: Gets each message, in order.
     mutating func readToPresent(take: (Delivery) -> Void) throws(ReloadError) {
-        let tag = "end"
+        let tag = Self.probe
         try fleet.bounded(interrupter) { () throws(ReloadError) in
             try connection.consume(stream, as: tag, arguments: ["x-stream-offset": "last"])
         }
         var read: Int64 = -1
         var newest: Int64 = -1
+        defer { self.newest = newest < 0 ? nil : newest }
         var settled = ContinuousClock.now + .seconds(1)
         while true {
             while let delivery = try next() {

@@ -58,6 +58,8 @@ public struct RequestRun: Sendable {
     }
     /// Why the stream could not be read to the end of the wait.
     public private(set) var problem: ReloadError?
+    /// Whether the limit ended the wait because it was cancelled.
+    public private(set) var wasCancelled = false
 
     /// Prepares a request; nothing is sent yet.
     ///
@@ -108,7 +110,8 @@ public struct RequestRun: Sendable {
             try readToMarker(&presence, &publisher, fleet) { delivery in
                 if let report = fleet.report(in: delivery) { view.fold(report, at: delivery.streamOffset) }
             }
-            try fleet.addEarlier(than: presence.first, to: &view)
+            // The marker came, at the latest.
+            if let end = presence.first { try fleet.addEarlier(than: end, to: &view, matching: request.destination) }
             self.view = view
             let present = Set(view.present(matching: request.destination).keys)
             answers = Answers(request: id, to: request.destination, goal: .all(present))
@@ -132,6 +135,7 @@ public struct RequestRun: Sendable {
             }
         } catch {
             problem = follower?.problem
+            wasCancelled = error.code == .brokerCancelled
         }
     }
 

@@ -1,6 +1,7 @@
 internal import Glibc
 package import ReloadAMQP
 public import ReloadProtocol
+internal import Synchronization
 
 /// The agents behind one broker: publishes to them, and reads what they report.
 ///
@@ -17,6 +18,8 @@ public struct Fleet: Sendable {
     package let topology = Topology()
     /// Is told, once each, what is not as it should be and ends nothing.
     let warn: @Sendable (String) -> Void
+    /// Of reports that came under another name.
+    let warnings = Once()
 
     /// Looks at the URL; nothing is connected yet.
     ///
@@ -32,6 +35,13 @@ public struct Fleet: Sendable {
         self.limit = limit
         self.warn = warn
         if url.tls?.isVerified == false { warn("the broker's certificate is not checked (verify_none)") }
+    }
+
+    /// Says once that something is so.
+    final class Once: Sendable {
+        private let isOver = Atomic(false)
+
+        func isFirst() -> Bool { !isOver.exchange(true, ordering: .relaxed) }
     }
 
     /// Connects and declares the topology, which may be the first to be there.

@@ -1,4 +1,3 @@
-internal import CReloadAMQP
 internal import Glibc
 internal import ReloadAMQP
 public import ReloadProtocol
@@ -14,23 +13,22 @@ public final class Limit: Sendable {
         var isOver = false
         /// Somebody else goes on in the place of the call that hangs: it never returns.
         var isAbandoned = false
-        /// Set while a thread is inside a call that only this can end.
-        var blocked: Interrupter?
+        /// One for each thread that is inside a call which only this can end.
+        var blocked: [ObjectIdentifier: Interrupter] = [:]
     }
 
     /// What the thread that waits for the deadline shares with it.
     private final class Shared: Sendable {
         let state = Mutex(State())
         /// Readable once it was cancelled, or nobody needs it any more.
-        let descriptor: Int32
+        let wake: WakeDescriptor
 
-        init(_ descriptor: Int32) { self.descriptor = descriptor }
-        deinit { close(descriptor) }
+        init() throws(ReloadError) { wake = try WakeDescriptor() }
 
         func interrupt() {
             state.withLock { state in
                 state.isOver = true
-                state.blocked?.interrupt()
+                for interrupter in state.blocked.values { interrupter.interrupt() }
             }
         }
     }
@@ -45,30 +43,26 @@ public final class Limit: Sendable {
     /// - Throws: `broker.resources` when the process has no descriptor or no thread for it.
     public init(timeout: Duration? = nil) throws(ReloadError) {
         deadline = timeout.map { .now + $0 }
-        let descriptor = creload_amqp_wake_open()
-        guard descriptor >= 0 else {
-            throw ReloadError(.brokerResources, systemText(), operation: "eventfd")
-        }
-        let shared = Shared(descriptor)
+        let shared = try Shared()
         self.shared = shared
         guard let deadline else { return }
         let status = DetachedThread.start("reload-limit", stackSize: 64 << 10) {
             while true {
                 let left = ContinuousClock.now.duration(to: deadline)
                 guard left > .zero else { return shared.interrupt() }
-                var wake = pollfd(fd: shared.descriptor, events: Int16(POLLIN), revents: 0)
+                var wake = pollfd(fd: shared.wake.descriptor, events: Int16(POLLIN), revents: 0)
                 if unsafe poll(&wake, 1, Int32(clamping: left.wholeMilliseconds + 1)) > 0 { return }
             }
         }
         guard status == 0 else { throw ReloadError(.brokerResources, systemText(status), operation: "pthread_create") }
     }
 
-    deinit { creload_amqp_wake_signal(shared.descriptor) }
+    deinit { shared.wake.signal() }
 
     /// Ends the talk: what it waits in throws `broker.cancelled`.
     public func cancel() {
         shared.state.withLock { $0.isCancelled = true }
-        creload_amqp_wake_signal(shared.descriptor)
+        shared.wake.signal()
         shared.interrupt()
     }
 
@@ -82,7 +76,7 @@ public final class Limit: Sendable {
     /// returns: whoever asked has to end the process.
     public func abandonStuck() -> Bool {
         shared.state.withLock { state in
-            state.isAbandoned = state.isOver && state.blocked != nil
+            if state.isOver && !state.blocked.isEmpty { state.isAbandoned = true }
             return state.isAbandoned
         }
     }
@@ -101,19 +95,19 @@ public final class Limit: Sendable {
     }
 
     /// Readable once it was cancelled.
-    var descriptor: Int32 { shared.descriptor }
+    var descriptor: Int32 { shared.wake.descriptor }
 
     /// Runs a call that may hang, and has it ended when the time comes.
     func guarding<Result: ~Copyable>(
         _ interrupter: Interrupter, _ call: () throws(ReloadError) -> Result
     ) throws(ReloadError) -> Result {
         shared.state.withLock { state in
-            state.blocked = interrupter
+            state.blocked[ObjectIdentifier(interrupter)] = interrupter
             if state.isOver { interrupter.interrupt() }
         }
         defer {
             let isAbandoned = shared.state.withLock { state in
-                state.blocked = nil
+                state.blocked[ObjectIdentifier(interrupter)] = nil
                 return state.isAbandoned
             }
             while isAbandoned { pause() }

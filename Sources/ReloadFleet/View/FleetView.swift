@@ -53,6 +53,8 @@ public struct FleetView: Sendable {
         public var interval: Duration
         /// Where the newest report is in the stream; nil for one that has only just come.
         var offset: Int64?
+        /// Whether one of its reports had all of its modules.
+        var hasInventory: Bool
         /// The login that the newest report came from, as the broker checked it.
         public var user: String?
         /// What it runs, by name.
@@ -66,27 +68,41 @@ public struct FleetView: Sendable {
     /// Nobody is there yet.
     public init() {}
 
-    /// Takes the next report. `online` and `offline` carry a whole inventory, an answer only the modules it is about.
+    /// Takes the next report, which has only just come. `online` and `offline` carry a whole inventory, an answer only the modules it is about.
     public mutating func fold(_ report: Report) { fold(report, at: nil) }
 
     mutating func fold(_ report: Report, at offset: Int64?) {
         guard let sender = report.sender else { return }
         var modules = entries[sender]?.modules ?? [:]
-        if report.state == .online || report.state == .offline { modules = [:] }
+        let isInventory = report.state == .online || report.state == .offline
+        if isInventory { modules = [:] }
         // What is not running there is no module of the instance, only a name in a request.
         for module in report.modules where module.running != nil { modules[module.name] = module }
         entries[sender] = Entry(
             state: report.state, at: ReloadJSON.date(report.at),
-            interval: report.interval ?? Self.usualInterval, offset: offset, user: report.user, modules: modules)
+            interval: report.interval ?? Self.usualInterval, offset: offset,
+            hasInventory: isInventory || entries[sender]?.hasInventory == true, user: report.user, modules: modules)
     }
 
-    /// Takes over who is only in a view of an earlier time.
+    /// Takes over who is only in a view of an earlier time, and what only that one knows of the others.
     mutating func fold(earlier view: FleetView) {
-        entries.merge(view.entries) { newer, _ in newer }
+        entries.merge(view.entries) { newer, older in
+            guard !newer.hasInventory else { return newer }
+            var entry = newer
+            entry.modules = older.modules.merging(newer.modules) { $1 }
+            entry.hasInventory = older.hasInventory
+            return entry
+        }
     }
 
-    /// Intervals of theirs that are not the usual one.
-    var unusualIntervals: Set<Duration> { Set(entries.values.map(\.interval)).subtracting([Self.usualInterval]) }
+    /// Somebody reports at the usual interval: what was known of it from earlier does not count.
+    mutating func forget(_ instance: Instance) { entries[instance] = nil }
+
+    /// Intervals that are not the usual one, of those that may be there; at most eight, which anybody could make more.
+    func unusualIntervals(matching destination: Destination?) -> [Duration] {
+        let intervals = Set(present(matching: destination).values.map(\.interval)).subtracting([Self.usualInterval])
+        return Array(intervals.sorted(by: >).prefix(8))
+    }
 
     /// The instances that are there and that the destination matches; nil matches all.
     public func present(matching destination: Destination? = nil) -> [Instance: Entry] {

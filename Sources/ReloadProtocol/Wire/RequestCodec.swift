@@ -104,7 +104,8 @@ private struct RequestBody: Codable {
             throw ReloadError(.messageUnknownOperation, "operation \"\(operationName.excerpt)\" is not known here")
         }
         var modules: [Request.Module] = []
-        if container.contains(.modules) || operation != .inventory {
+        let hasModules = try container.contains(.modules) && !container.decodeNil(forKey: .modules)
+        if hasModules || operation != .inventory {
             var list = try container.nestedUnkeyedContainer(forKey: .modules)
             while !list.isAtEnd {
                 guard modules.count < Request.moduleLimit else {

@@ -25,22 +25,22 @@ struct Requesting {
         run.onStep = { [watch, isJSON] run in
             watch.setLastWords {
                 let one = Requesting(run, watch, isJSON: isJSON)
-                guard run.published == .yes else {
-                    return one.giveUp(because: .unending)
-                }
-                return one.conclude(because: .unending)
+                return run.published == .yes
+                    ? one.conclude(because: .unending, isCut: true) : one.giveUp(because: .unending, isCut: true)
             }
         }
         try send(answersAsJSON: isJSON)
-        try conclude(because: run.problem).check()
+        try conclude(because: run.problem, isCut: run.wasCancelled).check()
     }
 
     /// Shows what the answers come to.
     ///
-    /// - Parameter problem: why the stream could not be read to the end of the wait.
-    private func conclude(because problem: ReloadError?) -> ExitStatus {
+    /// - Parameters:
+    ///   - problem: why the stream could not be read to the end of the wait.
+    ///   - isCut: a signal may have ended it.
+    private func conclude(because problem: ReloadError?, isCut: Bool) -> ExitStatus {
         if isJSON {
-            let notes = notes(problem).joined(separator: "; ")
+            let notes = notes(problem, isCut: isCut).joined(separator: "; ")
             StandardOutput.line(SummaryLine(run.answers, published: .yes, problem: notes))
         } else {
             let modules = run.request.modules.map { module in
@@ -55,7 +55,7 @@ struct Requesting {
                 "reloadctl: warning: no instance present\(destinationText); "
                     + "the journal keeps the request for those that come")
         }
-        return finish(because: problem)
+        return finish(because: problem, isCut: isCut)
     }
 
     /// Publishes and waits, with live lines or a JSON line for each answer.
@@ -75,13 +75,13 @@ struct Requesting {
         } catch {
             live.erase()
             guard error.code.area == "broker" else { throw error }
-            throw giveUp(because: error)
+            throw giveUp(because: error, isCut: error.code == .brokerCancelled)
         }
     }
 
     /// Nobody confirmed: says what that means.
-    private func giveUp(because error: ReloadError) -> ExitStatus {
-        let signal = watch.signal
+    private func giveUp(because error: ReloadError, isCut: Bool) -> ExitStatus {
+        let signal = isCut ? watch.signal : nil
         let reason = signal == nil ? "\(error)" : "interrupted"
         let meaning =
             run.published == .no
@@ -96,18 +96,18 @@ struct Requesting {
     }
 
     /// What kept the wait from its end.
-    private func notes(_ problem: ReloadError?) -> [String] {
+    private func notes(_ problem: ReloadError?, isCut: Bool) -> [String] {
         let lost = problem.map { "lost the broker while waiting: \($0)" }
-        let interrupted = watch.signal.map { _ in
+        let interrupted = (isCut ? watch.signal : nil).map { _ in
             "interrupted; \(run.answers.given.count) answered, \(run.answers.missing) did not"
         }
         return [lost, interrupted].compactMap { $0 }
     }
 
     /// Says what kept the wait from its end; what the command ends with.
-    func finish(because problem: ReloadError?) -> ExitStatus {
-        for note in notes(problem) { StandardError.line("reloadctl: \(note)") }
-        return watch.signal.map(ExitStatus.signal) ?? ExitStatus(run.answers)
+    func finish(because problem: ReloadError?, isCut: Bool) -> ExitStatus {
+        for note in notes(problem, isCut: isCut) { StandardError.line("reloadctl: \(note)") }
+        return (isCut ? watch.signal : nil).map(ExitStatus.signal) ?? ExitStatus(run.answers)
     }
 
     private var destinationText: String {

@@ -25,7 +25,8 @@ struct Status: ParsableCommand {
 
     func run() throws {
         guard fresh else {
-            return try show(broker.ask(timeout) { (fleet) throws(ReloadError) in try fleet.view() })
+            return try show(
+                broker.ask(timeout) { (fleet) throws(ReloadError) in try fleet.view(matching: destination.parsed) })
         }
         let key = try signing.read()
         let now = Date()
@@ -43,7 +44,7 @@ struct Status: ParsableCommand {
         for (instance, answer) in run.answers.given where !answer.state.isSuccess {
             StandardError.line("reloadctl: \(instance) refused to answer: \(Answers.reason(answer))")
         }
-        try asking.finish(because: run.problem).check()
+        try asking.finish(because: run.problem, isCut: run.wasCancelled).check()
     }
 
     private func show(_ view: FleetView) throws {

@@ -71,7 +71,8 @@ struct Broker: Sendable {
 
 /// Lets a few suites run at a time: their tests drive several processes each, and two cores are enough for a few that wait.
 struct InTurn: SuiteTrait, TestScoping {
-    private static let places = Places(8)
+    private static let places = Places(
+        ProcessInfo.processInfo.environment["RELOAD_SUITES_AT_ONCE"].flatMap(Int.init) ?? 6)
 
     func provideScope(
         for test: Test, testCase: Test.Case?, performing function: @Sendable @concurrent () async throws -> Void
