@@ -21,9 +21,11 @@ channel.queue_bind(queue, "reload.status", service.replace(".", "_") + ".*.*")
 channel.basic_publish("reload.control", "", json.dumps(request), pika.BasicProperties(
     message_id=request_id, timestamp=int(now), delivery_mode=2, headers={"x-reload-destination": f"{service}:*"}),
     mandatory=True)
-for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=30):
-    report = json.loads(body) if method else sys.exit(3)
-    if report["request"] == request_id and report["state"] != "applying":
+for _, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=1):
+    if time.time() > now + 30:
+        sys.exit(3)
+    report = json.loads(body or "{}")
+    if report.get("request") == request_id and report["state"] != "applying":
         state = report["state"]
     elif request_id in report.get("superseded", []):
         state = "superseded"
