@@ -213,7 +213,7 @@ static int call(creload_amqp_connection *connection, uint8_t number) {
         creload_amqp_set_timestamp(connection, number);
         result = creload_amqp_publish(connection, text, "", true, true, (const uint8_t *)text, number % 16, &sequence);
         break;
-    case 8: result = creload_amqp_reject(connection, number, true); break;
+    case 8: result = creload_amqp_ack(connection, number, true); break;
     case 9: result = creload_amqp_open_channel(connection); break;
     case 10: result = collect(connection, number); break;
     default: {
