@@ -305,7 +305,7 @@ extension DeliveryMode {
         case .stream: self = .stream
         case .queue:
             self = .queue(
-                name: settings.queueName, expiry: Int64(clamping: Int64(settings.queueExpiry / .milliseconds(1))))
+                name: settings.queueName, expiry: settings.queueExpiry.wholeMilliseconds)
         case .ephemeral: self = .ephemeral
         }
     }

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 #if ServiceLifecycle
     internal import Dispatch
     public import ServiceLifecycle

@@ -80,8 +80,7 @@ extension ReloadAgent {
         /// Settings with their defaults.
         public init(service: String) {
             self.service = service
-            source = BrokerSource(
-                text: variable("AMQP_URL").flatMap { $0.isEmpty ? nil : $0 } ?? "amqp://guest:guest@127.0.0.1:5672/")
+            source = BrokerSource(text: BrokerURL.defaultSource)
             trustedKeys = variable("RELOAD_TRUSTED_KEYS")
         }
 

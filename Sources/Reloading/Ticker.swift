@@ -8,7 +8,7 @@ final class Ticker: Sendable {
 
     init(every interval: Duration, _ tick: @escaping @Sendable () -> Void) {
         let timer = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "reload-agent.ticker"))
-        let interval = DispatchTimeInterval.milliseconds(max(1, Int(interval / .milliseconds(1))))
+        let interval = DispatchTimeInterval.milliseconds(max(1, Int(interval.wholeMilliseconds)))
         timer.schedule(deadline: .now() + interval, repeating: interval, leeway: .milliseconds(500))
         timer.setEventHandler(handler: tick)
         timer.activate()

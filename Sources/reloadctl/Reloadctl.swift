@@ -1,12 +1,6 @@
 internal import ArgumentParser
-internal import ReloadAMQP
+internal import Glibc
 internal import ReloadProtocol
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// The operators' command line.
 @main

@@ -47,7 +47,7 @@ import Testing
 
     private func refusal(_ replyCode: Int?) -> ReloadError {
         var error = ReloadError(.brokerNotFound, "no exchange", operation: "receive")
-        error.replyCode = replyCode
+        error.broker?.replyCode = replyCode
         return error
     }
 
@@ -185,8 +185,8 @@ import Testing
         _ = outbox.add(message("last"))
         #expect(send(&outbox).count == 256)
         var error = ReloadError(.brokerAccessRefused, "access to exchange 'amq.default' refused", operation: "receive")
-        error.replyCode = 403
-        error.isChannelOnly = true
+        error.broker?.replyCode = 403
+        error.broker?.isChannelOnly = true
         #expect(names(outbox.connectionLost(error)) == [])
         #expect(send(&outbox) == ["report"])
         #expect(names(outbox.confirmed(1, multiple: false)) == ["report"])

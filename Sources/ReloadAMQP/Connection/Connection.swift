@@ -1,11 +1,6 @@
 internal import CReloadAMQP
+internal import Glibc
 package import ReloadProtocol
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// One connection with one channel, for one thread.
 ///
@@ -62,7 +57,7 @@ package import ReloadProtocol
         } catch {
             var error = error
             // 403, or librabbitmq's word for a broker that does not offer it.
-            if url.isExternal, error.replyCode == 403 || error.libraryCode == -0x0013 {
+            if url.isExternal, error.broker?.replyCode == 403 || error.broker?.libraryCode == -0x0013 {
                 error.code = .brokerExternalRefused
             }
             throw error.saying("cannot log in to \(url)")

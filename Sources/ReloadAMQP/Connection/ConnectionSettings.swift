@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// How to reach a broker, and the limits while talking to it.
 package struct ConnectionSettings: Sendable {
     /// Where the broker is and who logs in.

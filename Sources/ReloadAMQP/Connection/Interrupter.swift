@@ -1,11 +1,5 @@
-internal import ReloadProtocol
+internal import Glibc
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// Lets one thread end the blocking call of another on its connection.
 ///

@@ -1,3 +1,4 @@
+internal import Glibc
 package import ReloadProtocol
 
 extension BrokerURL {
@@ -17,6 +18,12 @@ extension BrokerURL {
     }
 
     private static let passfile = "passfile:"
+
+    /// What counts where nothing is given: `$AMQP_URL`, else the guest of a broker on this machine. An empty variable is none.
+    package static var defaultSource: String {
+        let variable = unsafe getenv("AMQP_URL").map { unsafe String(cString: $0) } ?? ""
+        return variable.isEmpty ? "amqp://guest:guest@127.0.0.1:5672/" : variable
+    }
 
     private static func read(_ path: String) throws(ReloadError) -> String {
         func refuse(_ reason: String) -> ReloadError {

@@ -22,28 +22,11 @@ extension ReloadError {
         return error
     }
 
-    /// See ``BrokerFailure``; nil, or false, for an error that does not come from there.
+    /// The AMQP method or step; nil for an error that does not come from there.
     package var operation: String? { broker?.operation }
-    package var isChannelOnly: Bool {
-        get { broker?.isChannelOnly ?? false }
-        set { broker?.isChannelOnly = newValue }
-    }
-    package var libraryCode: Int? {
-        get { broker?.libraryCode }
-        set { broker?.libraryCode = newValue }
-    }
-    package var replyCode: Int? {
-        get { broker?.replyCode }
-        set { broker?.replyCode = newValue }
-    }
-    package var replyText: String? {
-        get { broker?.replyText }
-        set { broker?.replyText = newValue }
-    }
-    package var consumerTag: String? {
-        get { broker?.consumerTag }
-        set { broker?.consumerTag = newValue }
-    }
+
+    /// Whether the connection goes on.
+    package var isChannelOnly: Bool { broker?.isChannelOnly ?? false }
 }
 
 extension ReloadError {
@@ -57,27 +40,27 @@ extension ReloadError {
         case .CRELOAD_AMQP_ORIGIN_LIBRARY:
             self.init(
                 Self.code(library: library, operation: operation), text, operation: operation, file: file, line: line)
-            libraryCode = library
+            broker?.libraryCode = library
             if unsafe error.unread.bytes != nil {
                 code = .brokerUnreadableMessage
                 message += "; the header of a message cannot be decoded, and it was acknowledged unread"
                 let tag = unsafe UnsafeBufferPointer(start: error.unread.bytes, count: error.unread.count)
-                consumerTag = unsafe String(decoding: tag, as: UTF8.self)
+                broker?.consumerTag = unsafe String(decoding: tag, as: UTF8.self)
             }
         case .CRELOAD_AMQP_ORIGIN_CONNECTION, .CRELOAD_AMQP_ORIGIN_CHANNEL:
             self.init(Self.code(reply: reply), text, operation: operation, file: file, line: line)
             if reply != 0 {
-                replyCode = reply
-                replyText = text
+                broker?.replyCode = reply
+                broker?.replyText = text
             }
-            isChannelOnly = unsafe error.origin == .CRELOAD_AMQP_ORIGIN_CHANNEL
+            broker?.isChannelOnly = unsafe error.origin == .CRELOAD_AMQP_ORIGIN_CHANNEL
         case .CRELOAD_AMQP_ORIGIN_PROTOCOL:
             self.init(.brokerProtocolViolation, text, operation: operation, file: file, line: line)
         case .CRELOAD_AMQP_ORIGIN_SHIM:
             self.init(.brokerBadMessage, text, operation: operation, file: file, line: line)
         case .CRELOAD_AMQP_ORIGIN_TLS:
             self.init(Self.code(unsafe error.problem), text, operation: operation, file: file, line: line)
-            if library != 0 { libraryCode = library }
+            if library != 0 { broker?.libraryCode = library }
         }
     }
 

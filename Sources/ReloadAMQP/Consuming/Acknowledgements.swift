@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// The deliveries of one connection: which are open, and which are settled and to be acknowledged. A run of settled ones is
 /// acknowledged in one frame, and none that is open ever is: the broker would forget it, or close the channel over a tag that
 /// it does not know.

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// Finds the end of what was there when a consumer attached, so that of many requests for a module only the newest is
 /// loaded.
 ///

@@ -310,7 +310,7 @@ struct ConsumerLoop: ConnectionUser {
         // A queue is rid of it.
         guard delivery == .stream else { return true }
         skipsBacklog = true
-        return error.consumerTag == probe || position.nextIsUnreadable()
+        return error.broker?.consumerTag == probe || position.nextIsUnreadable()
     }
 
     /// A turn of the loop in which nothing arrives sends all acknowledgements, so there is nothing to wait for.

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// How an agent gets its messages.
 package enum DeliveryMode: Sendable, Equatable {
     /// From the journal, with what was published while it was away.

@@ -134,8 +134,8 @@ struct Outbox: Sendable {
             .brokerUnroutable,
             "no queue takes messages for '\(returned.routingKey)' from exchange '\(returned.exchange)': \(returned.replyText)",
             operation: "basic.publish")
-        error.replyCode = returned.replyCode
-        error.replyText = returned.replyText
+        error.broker?.replyCode = returned.replyCode
+        error.broker?.replyText = returned.replyText
         inFlight[sequence]?.returned = error
     }
 
@@ -164,7 +164,8 @@ struct Outbox: Sendable {
         for index in unconfirmed.indices { unconfirmed[index].returned = nil }
         let unsent = sending.map { [$0] } ?? []
         sending = nil
-        if !error.isChannelOnly, error.blamesMessage || error.replyCode == 541, unconfirmed.contains(where: \.isDirect)
+        if !error.isChannelOnly, error.blamesMessage || error.broker?.replyCode == 541,
+            unconfirmed.contains(where: \.isDirect)
         {
             waiting.prepend(unconfirmed + unsent)
             return refuseDirect(error, until: now + Self.directPause) + dropOverflow()
@@ -246,7 +247,7 @@ struct Outbox: Sendable {
 extension ReloadError {
     /// Whether a message that was published made the broker close: by its exchange, permissions, size or properties.
     fileprivate var blamesMessage: Bool {
-        switch replyCode {
+        switch broker?.replyCode {
         case 311, 313, 403, 404, 406, 501, 502, 503, 505, 540: true
         default: false
         }

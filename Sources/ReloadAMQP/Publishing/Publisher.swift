@@ -134,7 +134,7 @@ private struct PublisherLoop: ConnectionUser {
                 guard error.code == .brokerBadMessage else { throw error }
                 publisher.settle { $0.notSent(error) }
                 // The shim refuses before it sends anything; the library may stop in the middle of a message.
-                if error.libraryCode != nil { throw error }
+                if error.broker?.libraryCode != nil { throw error }
             }
         }
         return true

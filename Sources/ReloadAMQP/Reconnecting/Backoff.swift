@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// How long to wait before the next attempt: exponential with full jitter, so that a fleet does not return all at once.
 struct Backoff: Sendable {
     let first: Duration

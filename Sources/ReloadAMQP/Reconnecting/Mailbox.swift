@@ -1,12 +1,7 @@
 internal import CReloadAMQP
+internal import Glibc
 package import ReloadProtocol
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// A descriptor that becomes readable when another thread wants attention (`eventfd`).
 package final class WakeDescriptor: Sendable {

@@ -106,7 +106,9 @@ package struct Topology: Sendable, Equatable {
             topology.isOthers = false
             return topology
         }
-        guard streams == .optional, error.replyCode == 541, error.operation == "queue.declare" else { return self }
+        guard streams == .optional, error.broker?.replyCode == 541, error.operation == "queue.declare" else {
+            return self
+        }
         var topology = self
         topology.streams = .none
         return topology

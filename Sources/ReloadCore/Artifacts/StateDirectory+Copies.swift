@@ -30,8 +30,12 @@ extension StateDirectory {
 
     /// Writes bytes that came in a request.
     package func stage(bytes: [UInt8], module: String) throws(ReloadError) -> StagedArtifact {
+        try write(bytes, module: module, from: "inline")
+    }
+
+    private func write(_ bytes: [UInt8], module: String, from origin: String) throws(ReloadError) -> StagedArtifact {
         var rest: ArraySlice<UInt8>? = bytes[...]
-        return try write(module: module, from: "inline") { () throws(ReloadError) -> ArraySlice<UInt8>? in
+        return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
             defer { rest = nil }
             return rest
         }
@@ -103,11 +107,7 @@ extension StateDirectory {
         guard !isHere else {
             return use(name, digest: digest, size: bytes.count, origin: origin, holding: bytes)
         }
-        var rest: ArraySlice<UInt8>? = bytes[...]
-        return try write(module: module, from: origin) { () throws(ReloadError) -> ArraySlice<UInt8>? in
-            defer { rest = nil }
-            return rest
-        }
+        return try write(bytes, module: module, from: origin)
     }
 
     /// Makes copies durable that the ledger is about to name.

@@ -122,7 +122,7 @@ extension Reloader {
                     "kept version not good",
                     metadata: ["module": "\(name)", "revision": "\(version.revision)", "reason": "\(error)"])
                 // The fleet runs something that is gone here: it has to be had from the stream again.
-                if error.code.rawValue.hasPrefix("artifact."), !ofRegisteredFile { readAgain() }
+                if error.code.area == "artifact", !ofRegisteredFile { readAgain() }
             }
         }
         return nil

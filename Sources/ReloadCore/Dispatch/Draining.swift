@@ -26,7 +26,7 @@ extension Reloader {
                 return new
             }
             guard !new.isEmpty else { continue }
-            let deadline = DispatchTime.now() + .milliseconds(Int(settings.drainDeadline / .milliseconds(1)))
+            let deadline = DispatchTime.now() + .milliseconds(Int(settings.drainDeadline.wholeMilliseconds))
             later.asyncAfter(deadline: deadline) { [weak self, module] in
                 self?.lookAfter(new, of: module)
             }

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 #if FaultPoints
     internal import FoundationEssentials
     internal import Glibc

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 /// Which job may run: one line for each module, in the order of arrival. A job that names several modules stands in each of
 /// their lines and runs when it is the first in all of them. Lines cannot block one another for ever, because every line
 /// has the same order.

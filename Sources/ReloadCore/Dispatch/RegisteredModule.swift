@@ -103,7 +103,7 @@ final class RegisteredModule: Sendable {
             .pluginVetUnavailable, .pluginTooManyGenerations, .pluginStateNotGiven, .pluginMissingLibrary,
             .pluginLibraryInUse, .pluginUnsafeLibraryFolder,
         ]
-        guard error.code.rawValue.hasPrefix("plugin."), !others.contains(error.code), let digest else { return }
+        guard error.code.area == "plugin", !others.contains(error.code), let digest else { return }
         withState { $0.quarantine.add(digest, because: "\(error)") }
     }
 

@@ -191,7 +191,7 @@ package final class Slot<Value: Sendable>: Sendable {
                 guard inFlight > 0 else { return nil }
                 return LingeringReport(
                     generation: entry.generation.number, inFlight: inFlight,
-                    ageMilliseconds: Int(entry.since.duration(to: now) / .milliseconds(1)))
+                    ageMilliseconds: Int(entry.since.duration(to: now).wholeMilliseconds))
             }
         }
     }

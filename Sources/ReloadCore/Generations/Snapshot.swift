@@ -1,5 +1,4 @@
 internal import CReloadGuard
-internal import ReloadProtocol
 
 /// One generation of each module of an agent, held together. The calls of a task that is inside one use its generations.
 package final class Snapshot: Sendable {

@@ -1,5 +1,3 @@
-internal import ReloadProtocol
-
 extension String {
     /// What a plugin said, fit for a terminal and for one line of a log: control characters, line ends and the characters that
     /// turn the direction of a text come as `\n` and `\u{1B}`, bytes that are no UTF-8 as U+FFFD.

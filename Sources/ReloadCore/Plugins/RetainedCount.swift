@@ -1,4 +1,3 @@
-internal import ReloadProtocol
 internal import Synchronization
 
 /// How many libraries of one module are in memory that cannot be unloaded.

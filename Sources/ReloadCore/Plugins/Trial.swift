@@ -79,7 +79,7 @@ package struct Trial: Sendable {
         unsafe environmentLines.withCString { environment in
             unsafe (state?.bytes ?? []).withUnsafeBytes { bytes in
                 var terms = unsafe creload_trial_terms(
-                    timeout_milliseconds: UInt32(clamping: Int64(timeout / .milliseconds(1))),
+                    timeout_milliseconds: UInt32(clamping: timeout.wholeMilliseconds),
                     state_schema: state?.schema ?? 0, memory_bytes: UInt64(clamping: memoryLimit),
                     environment: environment, state: PluginLibrary.slice(bytes))
                 unsafe creload_trial_run(path, &terms, &result)

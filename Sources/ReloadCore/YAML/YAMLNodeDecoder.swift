@@ -1,5 +1,4 @@
 internal import CReloadYAML
-internal import ReloadProtocol
 
 /// Decodes one node of a tree.
 struct YAMLNodeDecoder: Decoder, SingleValueDecodingContainer {

@@ -1,5 +1,4 @@
 internal import CReloadYAML
-internal import ReloadProtocol
 
 /// The tree of a YAML text. Nodes are numbers; the root is 0.
 @safe final class YAMLTree {

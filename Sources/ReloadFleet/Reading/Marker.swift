@@ -12,7 +12,7 @@ func readToMarker(
     _ reader: inout StreamReader, _ publisher: inout ConfirmingPublisher, _ fleet: Fleet, take: (Delivery) -> Void
 ) throws(ReloadError) {
     let id = UUID().uuidString.lowercased()
-    let marker = try Envelope.marker(id: id)
+    let marker = Envelope.marker(id: id)
     _ = try publisher.send(marker.envelope, exchange: fleet.topology.statusExchange, routingKey: marker.routingKey)
     while true {
         while let delivery = try reader.next() {
@@ -28,7 +28,7 @@ func readToMarker(
 
 extension Envelope {
     /// A report of `reloadctl` itself, which those who read reports pass over.
-    fileprivate static func marker(id: String) throws(ReloadError) -> (envelope: Envelope, routingKey: String) {
+    fileprivate static func marker(id: String) -> (envelope: Envelope, routingKey: String) {
         let report = Report(
             request: nil, service: Report.reservedService, instance: Fleet.instanceName, sequence: 1, state: .offline,
             at: Date())

@@ -20,15 +20,8 @@ public struct ReportFollower: ~Copyable {
     /// Reads who is there into a view, and follows what is reported from then on, without a gap.
     public init(_ fleet: Fleet, into view: inout FleetView) throws(ReloadError) {
         var found = FleetView()
-        var reader = try StreamReader(fleet, fleet.topology.reports, from: .age(FleetView.window))
-        try reader.readToPresent { delivery in
-            if let report = fleet.report(in: delivery) { found.fold(report, at: delivery.streamOffset) }
-        }
-        if let end = reader.first ?? reader.newest.map({ $0 + 1 }) {
-            try fleet.addEarlier(than: end, to: &found, matching: nil)
-        }
+        self.init(fleet, try fleet.read(into: &found))
         view = found
-        self.init(fleet, reader)
     }
 
     /// Goes on with a reader that has been read up to now.

@@ -107,9 +107,7 @@ public struct RequestRun: Sendable {
         case .all:
             var presence = try StreamReader(fleet, fleet.topology.reports, from: .age(FleetView.window))
             var view = view
-            try readToMarker(&presence, &publisher, fleet) { delivery in
-                if let report = fleet.report(in: delivery) { view.fold(report, at: delivery.streamOffset) }
-            }
+            try readToMarker(&presence, &publisher, fleet) { fleet.fold($0, into: &view) }
             // The marker came, at the latest.
             if let end = presence.first { try fleet.addEarlier(than: end, to: &view, matching: request.destination) }
             self.view = view

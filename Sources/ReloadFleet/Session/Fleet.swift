@@ -24,14 +24,15 @@ public struct Fleet: Sendable {
     /// Looks at the URL; nothing is connected yet.
     ///
     /// - Parameters:
-    ///   - broker: `amqp[s]://user:password@host:port/vhost`, or `passfile:PATH`, a file of mode 0600 with such a URL.
+    ///   - broker: `amqp[s]://user:password@host:port/vhost`, or `passfile:PATH`, a file of mode 0600 with such a URL;
+    ///     nil: `$AMQP_URL`, else the guest of a broker on this machine.
     ///   - limit: When every call on it ends.
     ///   - warn: is told, for people, what is not as it should be and ends nothing.
     /// - Throws: `broker.bad_url` or `broker.bad_passfile`; the text never holds a password.
     public init(
-        broker: String, limit: Limit, warn: @escaping @Sendable (String) -> Void = { _ in }
+        broker: String? = nil, limit: Limit, warn: @escaping @Sendable (String) -> Void = { _ in }
     ) throws(ReloadError) {
-        url = try BrokerURL(source: broker)
+        url = try BrokerURL(source: broker ?? BrokerURL.defaultSource)
         self.limit = limit
         self.warn = warn
         if url.tls?.isVerified == false { warn("the broker's certificate is not checked (verify_none)") }

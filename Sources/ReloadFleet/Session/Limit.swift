@@ -47,12 +47,7 @@ public final class Limit: Sendable {
         self.shared = shared
         guard let deadline else { return }
         let status = DetachedThread.start("reload-limit", stackSize: 64 << 10) {
-            while true {
-                let left = ContinuousClock.now.duration(to: deadline)
-                guard left > .zero else { return shared.interrupt() }
-                var wake = pollfd(fd: shared.wake.descriptor, events: Int16(POLLIN), revents: 0)
-                if unsafe poll(&wake, 1, Int32(clamping: left.wholeMilliseconds + 1)) > 0 { return }
-            }
+            if !shared.wake.wait(ContinuousClock.now.duration(to: deadline)) { shared.interrupt() }
         }
         guard status == 0 else { throw ReloadError(.brokerResources, systemText(status), operation: "pthread_create") }
     }
@@ -116,10 +111,7 @@ public final class Limit: Sendable {
     }
 
     /// Sleeps; the end comes early when it was cancelled, or with the deadline.
-    func sleep(_ duration: Duration) {
-        var wake = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        _ = unsafe poll(&wake, 1, Int32(clamping: left(duration).wholeMilliseconds))
-    }
+    func sleep(_ duration: Duration) { _ = shared.wake.wait(left(duration)) }
 }
 
 extension ReloadError {
@@ -138,11 +130,4 @@ extension ReloadError {
 
     /// Whether it was the talk's own limit.
     var isDeadline: Bool { code == .brokerTimeout && operation == Self.limit }
-}
-
-extension Duration {
-    /// Whole milliseconds.
-    package var wholeMilliseconds: Int64 {
-        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
-    }
 }

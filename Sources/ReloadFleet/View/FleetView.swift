@@ -68,7 +68,8 @@ public struct FleetView: Sendable {
     /// Nobody is there yet.
     public init() {}
 
-    /// Takes the next report, which has only just come. `online` and `offline` carry a whole inventory, an answer only the modules it is about.
+    /// Takes the next report, which has only just come. `online` and `offline` carry a whole inventory, an answer only the
+    /// modules it is about.
     public mutating func fold(_ report: Report) { fold(report, at: nil) }
 
     mutating func fold(_ report: Report, at offset: Int64?) {

@@ -15,3 +15,11 @@ public struct BrokerFailure: Error, Sendable, Equatable {
 
     package init(operation: String) { self.operation = operation }
 }
+
+extension ReloadError {
+    /// What broker and library said, of an error whose code begins with `broker.` and that came from there.
+    public package(set) var broker: BrokerFailure? {
+        get { underlying as? BrokerFailure }
+        set { underlying = newValue }
+    }
+}

@@ -28,10 +28,4 @@ extension ReloadError {
 
     /// What the plugin answered, of an error with the code `plugin.call_failed`.
     public var pluginCall: PluginCallFailure? { underlying as? PluginCallFailure }
-
-    /// What broker and library said, of an error whose code begins with `broker.` and that came from there.
-    public package(set) var broker: BrokerFailure? {
-        get { underlying as? BrokerFailure }
-        set { underlying = newValue }
-    }
 }

@@ -174,7 +174,7 @@ public struct Report: Sendable, Codable, Equatable {
         self.code = code
         self.message = message
         self.modules = modules
-        intervalMilliseconds = interval.map { Int64($0 / .milliseconds(1)) }
+        intervalMilliseconds = interval?.wholeMilliseconds
         self.at = ReloadJSON.text(at)
     }
 

@@ -26,21 +26,22 @@ struct Requesting {
             watch.setLastWords {
                 let one = Requesting(run, watch, isJSON: isJSON)
                 return run.published == .yes
-                    ? one.conclude(because: .unending, isCut: true) : one.giveUp(because: .unending, isCut: true)
+                    ? one.conclude(because: .unending, endedBy: watch.signal)
+                    : one.giveUp(because: .unending, endedBy: watch.signal)
             }
         }
         try send(answersAsJSON: isJSON)
-        try conclude(because: run.problem, isCut: run.wasCancelled).check()
+        try conclude(because: run.problem, endedBy: run.wasCancelled ? watch.signal : nil).check()
     }
 
     /// Shows what the answers come to.
     ///
     /// - Parameters:
     ///   - problem: why the stream could not be read to the end of the wait.
-    ///   - isCut: a signal may have ended it.
-    private func conclude(because problem: ReloadError?, isCut: Bool) -> ExitStatus {
+    ///   - signal: what ended it, if that did.
+    private func conclude(because problem: ReloadError?, endedBy signal: Int32?) -> ExitStatus {
         if isJSON {
-            let notes = notes(problem, isCut: isCut).joined(separator: "; ")
+            let notes = notes(problem, endedBy: signal).joined(separator: "; ")
             StandardOutput.line(SummaryLine(run.answers, published: .yes, problem: notes))
         } else {
             let modules = run.request.modules.map { module in
@@ -55,7 +56,7 @@ struct Requesting {
                 "reloadctl: warning: no instance present\(destinationText); "
                     + "the journal keeps the request for those that come")
         }
-        return finish(because: problem, isCut: isCut)
+        return finish(because: problem, endedBy: signal)
     }
 
     /// Publishes and waits, with live lines or a JSON line for each answer.
@@ -75,13 +76,12 @@ struct Requesting {
         } catch {
             live.erase()
             guard error.code.area == "broker" else { throw error }
-            throw giveUp(because: error, isCut: error.code == .brokerCancelled)
+            throw giveUp(because: error, endedBy: error.code == .brokerCancelled ? watch.signal : nil)
         }
     }
 
     /// Nobody confirmed: says what that means.
-    private func giveUp(because error: ReloadError, isCut: Bool) -> ExitStatus {
-        let signal = isCut ? watch.signal : nil
+    private func giveUp(because error: ReloadError, endedBy signal: Int32?) -> ExitStatus {
         let reason = signal == nil ? "\(error)" : "interrupted"
         let meaning =
             run.published == .no
@@ -96,18 +96,18 @@ struct Requesting {
     }
 
     /// What kept the wait from its end.
-    private func notes(_ problem: ReloadError?, isCut: Bool) -> [String] {
+    private func notes(_ problem: ReloadError?, endedBy signal: Int32?) -> [String] {
         let lost = problem.map { "lost the broker while waiting: \($0)" }
-        let interrupted = (isCut ? watch.signal : nil).map { _ in
+        let interrupted = signal.map { _ in
             "interrupted; \(run.answers.given.count) answered, \(run.answers.missing) did not"
         }
         return [lost, interrupted].compactMap { $0 }
     }
 
     /// Says what kept the wait from its end; what the command ends with.
-    func finish(because problem: ReloadError?, isCut: Bool) -> ExitStatus {
-        for note in notes(problem, isCut: isCut) { StandardError.line("reloadctl: \(note)") }
-        return (isCut ? watch.signal : nil).map(ExitStatus.signal) ?? ExitStatus(run.answers)
+    func finish(because problem: ReloadError?, endedBy signal: Int32?) -> ExitStatus {
+        for note in notes(problem, endedBy: signal) { StandardError.line("reloadctl: \(note)") }
+        return signal.map(ExitStatus.signal) ?? ExitStatus(run.answers)
     }
 
     private var destinationText: String {

@@ -44,7 +44,7 @@ struct Status: ParsableCommand {
         for (instance, answer) in run.answers.given where !answer.state.isSuccess {
             StandardError.line("reloadctl: \(instance) refused to answer: \(Answers.reason(answer))")
         }
-        try asking.finish(because: run.problem, isCut: run.wasCancelled).check()
+        try asking.finish(because: run.problem, endedBy: run.wasCancelled ? asking.watch.signal : nil).check()
     }
 
     private func show(_ view: FleetView) throws {

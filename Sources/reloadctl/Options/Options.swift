@@ -18,10 +18,7 @@ struct BrokerOptions: ParsableArguments {
 
     /// - Throws: ``ReloadError`` with `broker.bad_url` or `broker.bad_passfile`; the text never holds a password.
     func fleet(_ watch: SignalWatch) throws(ReloadError) -> Fleet {
-        let environment = ProcessInfo.processInfo.environment["AMQP_URL"].flatMap { $0.isEmpty ? nil : $0 }
-        return try Fleet(broker: broker ?? environment ?? "amqp://guest:guest@127.0.0.1:5672/", limit: watch.limit) {
-            StandardError.line("reloadctl: warning: \($0)")
-        }
+        try Fleet(broker: broker, limit: watch.limit) { StandardError.line("reloadctl: warning: \($0)") }
     }
 }
 
@@ -34,7 +31,7 @@ extension BrokerOptions {
         do throws(ReloadError) {
             return try question(try fleet(watch))
         } catch {
-            if let signal = watch.signal { throw ExitStatus.signal(signal) }
+            if error.code == .brokerCancelled, let signal = watch.signal { throw ExitStatus.signal(signal) }
             throw error
         }
     }

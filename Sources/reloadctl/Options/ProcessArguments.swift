@@ -1,5 +1,4 @@
 internal import Foundation
-internal import ReloadProtocol
 
 /// The words this process was started with, as everybody on the machine can read them in `/proc/<pid>/cmdline`.
 enum ProcessArguments {

@@ -1,11 +1,6 @@
+internal import Glibc
 internal import ReloadFleet
 internal import ReloadProtocol
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// What the process ends with. Thrown by a command that has said everything already.
 struct ExitStatus: RawRepresentable, Error, Equatable {

@@ -1,12 +1,7 @@
 internal import Foundation
+internal import Glibc
 internal import ReloadFleet
 internal import ReloadProtocol
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// What the live lines show at one moment: pure text, so that it can be looked at without a terminal.
 struct LiveFrame {

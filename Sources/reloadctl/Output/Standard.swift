@@ -1,11 +1,6 @@
+internal import Glibc
 internal import ReloadFleet
 internal import ReloadProtocol
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Musl
-#endif
 
 /// Standard output: results, and with `--json` nothing but JSON.
 enum StandardOutput {

@@ -59,12 +59,12 @@ extension EndToEnd {
                     let request = NumberedRequest(id: "r", service: world.service, config: "rules", revision: 1)
                         .envelope
                     let error = try await publish(request, to: "reload.control", as: broker)
-                    #expect(error?.replyCode == 403, "\(delivery): \(error.map(\.description) ?? "taken")")
+                    #expect(error?.broker?.replyCode == 403, "\(delivery): \(error.map(\.description) ?? "taken")")
                     // Of the message, not of a request before it.
                     #expect(error?.operation == "receive")
                     // Nor by way of the stream itself, which is a queue.
                     let direct = try await publish(request, to: "", key: "reload.journal", as: broker)
-                    #expect(direct?.replyCode == 403, "\(delivery): \(direct.map(\.description) ?? "taken")")
+                    #expect(direct?.broker?.replyCode == 403, "\(delivery): \(direct.map(\.description) ?? "taken")")
                 }
             }
         }
@@ -76,13 +76,13 @@ extension EndToEnd {
                 for (instance, code) in [("web-3/4711", nil), ("web-4/4711", 403), ("web-3", 403)] as [(String, Int?)] {
                     let (envelope, key) = report(world, instance: instance, user: "agent")
                     let error = try await publish(envelope, to: "reload.status", key: key, as: broker)
-                    #expect(error?.replyCode == code, "\(instance): \(error.map(\.description) ?? "taken")")
+                    #expect(error?.broker?.replyCode == code, "\(instance): \(error.map(\.description) ?? "taken")")
                     #expect(code == nil || error?.operation == "receive")
                 }
                 // A name that the login does not have.
                 let (envelope, key) = report(world, instance: "web-3/4711", user: "guest")
                 let error = try await publish(envelope, to: "reload.status", key: key, as: broker)
-                #expect(error?.replyCode == 406, "\(error.map(\.description) ?? "taken")")
+                #expect(error?.broker?.replyCode == 406, "\(error.map(\.description) ?? "taken")")
             }
         }
 
